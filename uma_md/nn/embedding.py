@@ -1,0 +1,80 @@
+"""What an edge knows of itself: its invariants and its direction."""
+
+import torch
+from torch import nn
+
+from uma_md.nn.frame import EdgeFrame
+from uma_md.nn.radial import Envelope, GaussianBasis, RadialNetwork
+
+
+class EdgeGeometry(nn.Module):
+    """Distances, frames, envelope and invariants of edges, from their vectors.
+
+    The invariants are the distance in a Gaussian basis and an embedding of the
+    sender's and of the receiver's element.
+    """
+
+    def __init__(
+        self,
+        lmax: int,
+        mmax: int,
+        cutoff: float,
+        num_distance_basis: int,
+        max_num_elements: int,
+        edge_channels: int,
+    ) -> None:
+        super().__init__()
+        self.frame = EdgeFrame(lmax, mmax)
+        self.envelope = Envelope(cutoff)
+        self.basis = GaussianBasis(cutoff, num_distance_basis)
+        self.sender = nn.Embedding(max_num_elements, edge_channels)
+        self.receiver = nn.Embedding(max_num_elements, edge_channels)
+
+    def forward(
+        self,
+        vectors: torch.Tensor,
+        sender_numbers: torch.Tensor,
+        receiver_numbers: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Describe edges.
+
+        Parameters
+        ----------
+        vectors : (edges, 3), angstrom
+            From receiver to sender.
+        sender_numbers, receiver_numbers : (edges,)
+            Atomic numbers.
+
+        Returns
+        -------
+        rotations : (edges, kept, (lmax + 1)**2)
+        envelope : (edges, 1, 1)
+        invariants : (edges, num_distance_basis + 2 edge_channels)
+        """
+        distances = vectors.square().sum(dim=1).sqrt()
+        rotations = self.frame.matrices(vectors / distances.unsqueeze(1))
+        invariants = torch.cat(
+            (self.basis(distances), self.sender(sender_numbers), self.receiver(receiver_numbers)),
+            dim=1,
+        )
+        return rotations, self.envelope(distances).view(-1, 1, 1), invariants
+
+
+class EdgeEmbedding(nn.Module):
+    """First message of each edge: a radial network's m = 0 coefficients, turned back."""
+
+    def __init__(self, lmax: int, channels: int, in_features: int, hidden: int) -> None:
+        super().__init__()
+        self.degrees = lmax + 1
+        self.channels = channels
+        # The published models divide by the root of a typical number of neighbors.
+        self.rescale = 5.0
+        self.radial = RadialNetwork(in_features, hidden, self.degrees * channels)
+
+    def forward(
+        self, rotations: torch.Tensor, envelope: torch.Tensor, invariants: torch.Tensor
+    ) -> torch.Tensor:
+        """Messages of edges, (edges, (lmax + 1)**2, channels)."""
+        radial = self.radial(invariants).view(-1, self.degrees, self.channels)
+        radial = radial * (envelope / self.rescale)
+        return torch.bmm(rotations[:, : self.degrees].transpose(1, 2), radial)

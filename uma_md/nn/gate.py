@@ -1,0 +1,47 @@
+"""Gated nonlinearity: scalars pass a SiLU and switch the coefficients of higher degree."""
+
+import torch
+from torch import nn
+
+
+class EdgeGate(nn.Module):
+    """The gate for edge features kept by order (see ``uma_md.nn.so2``).
+
+    The m = 0 block carries ``lmax * channels`` gate values in front; the gate of a degree
+    multiplies its coefficients of every order.
+    """
+
+    def __init__(self, lmax: int, channels: int) -> None:
+        super().__init__()
+        self.lmax = lmax
+        self.channels = channels
+
+    def forward(self, blocks: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Apply the gates and drop them from the m = 0 block."""
+        width = self.lmax * self.channels
+        gates = torch.sigmoid(blocks[0][:, :width])
+        scalars = nn.functional.silu(blocks[0][:, width : width + self.channels])
+        vectors = blocks[0][:, width + self.channels :] * gates
+        out = [torch.cat((scalars, vectors), dim=1)]
+        for m in range(1, len(blocks)):
+            gate = gates[:, (m - 1) * self.channels :].unsqueeze(1)
+            out.append((blocks[m].view(gate.shape[0], 2, gate.shape[2]) * gate).flatten(1))
+        return out
+
+
+class NodeGate(nn.Module):
+    """The gate for node features: one gate value per degree above 0 and channel."""
+
+    expand: torch.Tensor
+
+    def __init__(self, lmax: int, channels: int) -> None:
+        super().__init__()
+        self.lmax = lmax
+        self.channels = channels
+        expand = torch.cat([torch.full((2 * ell + 1,), ell - 1) for ell in range(1, lmax + 1)])
+        self.register_buffer("expand", expand, persistent=False)
+
+    def forward(self, gates: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """Gate (rows, (lmax + 1)**2, channels) by gates (rows, lmax * channels)."""
+        values = torch.sigmoid(gates).view(-1, self.lmax, self.channels)[:, self.expand]
+        return torch.cat((nn.functional.silu(x[:, :1]), x[:, 1:] * values), dim=1)
