@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-import numpy as np
 import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
@@ -45,7 +44,7 @@ class UMACalculator(Calculator):
         When the file, the task, the device or the dtype is not to be had.
     """
 
-    implemented_properties: ClassVar[list[str]] = [
+    implemented_properties = [  # noqa: RUF012  ASE declares it as an instance's
         "energy",
         "free_energy",
         "energies",
@@ -96,7 +95,7 @@ class UMACalculator(Calculator):
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """List what changed since the last calculation, charge and spin included."""
         changes: list[str] = super().check_state(atoms, tol=tol)
-        if not changes and self._charge_spin(self.atoms) != self._charge_spin(atoms):
+        if not changes and self.atoms and self._charge_spin(self.atoms) != self._charge_spin(atoms):
             changes.append("info")
         return changes
 
@@ -114,6 +113,7 @@ class UMACalculator(Calculator):
             When the structure is not one that the model can serve.
         """
         super().calculate(atoms, properties or ["energy"], system_changes)
+        assert self.atoms is not None
         atoms = self.atoms
         self._check_structure(atoms)
         self._merge(atoms)

@@ -201,6 +201,7 @@ _ALLOWED: dict[tuple[str, str], Any] = {
     ("builtins", "set"): set,
     ("builtins", "tuple"): tuple,
     ("builtins", "int"): int,
+    ("builtins", "long"): int,
     ("builtins", "float"): float,
     ("builtins", "str"): str,
     ("builtins", "bool"): bool,
@@ -236,6 +237,7 @@ class _Unpickler(pickle.Unpickler):
         self._prefix = prefix
 
     def find_class(self, module: str, name: str) -> Any:
+        module = "builtins" if module == "__builtin__" else module
         try:
             return _ALLOWED[module, name]
         except KeyError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class ModelConfig:
     supports_single_atoms: bool
 
 
-def parse_backbone(model_config: dict) -> ModelConfig:
+def parse_backbone(model_config: dict[str, Any]) -> ModelConfig:
     """Read the backbone's part of a published ``model_config``.
 
     Raises
@@ -101,12 +102,7 @@ def parse_backbone(model_config: dict) -> ModelConfig:
     )
 
 
-def task_names(backbone: dict) -> dict[str, str]:
-    """Map each dataset name of the config to the one whose embedding and head it uses."""
-    return dataset_mapping(backbone, "dataset_list")
-
-
-def dataset_mapping(config: dict, list_key: str) -> dict[str, str]:
+def dataset_mapping(config: dict[str, Any], list_key: str) -> dict[str, str]:
     """Read ``dataset_mapping`` or, in older files, a plain list of names under ``list_key``.
 
     Raises
@@ -117,14 +113,14 @@ def dataset_mapping(config: dict, list_key: str) -> dict[str, str]:
     names, mapping = config.get(list_key), config.get("dataset_mapping")
     if (names is None) == (mapping is None):
         raise ValueError(f"the checkpoint's config must give either {list_key} or dataset_mapping")
-    mapping = dict(mapping) if mapping is not None else {name: name for name in names}
+    mapping = {name: name for name in names or ()} if mapping is None else dict(mapping)
     lost = set(mapping.values()) - set(mapping)
     if lost or not mapping:
         raise ValueError(f"dataset_mapping must lead to its own names, found {sorted(lost)}")
     return mapping
 
 
-def _model_id(model_config: dict, backbone: dict) -> str:
+def _model_id(model_config: dict[str, Any], backbone: dict[str, Any]) -> str:
     name = model_config.get("model_id")
     if isinstance(name, str) and name.strip():
         return name
@@ -137,7 +133,7 @@ def _model_id(model_config: dict, backbone: dict) -> str:
     )
 
 
-def _channel_range(options: dict, name: str) -> tuple[int, int]:
+def _channel_range(options: dict[str, Any], name: str) -> tuple[int, int]:
     channels = sorted(int(channel) for channel in options[name] or [])
     if not channels:
         return 0, 0
@@ -146,7 +142,7 @@ def _channel_range(options: dict, name: str) -> tuple[int, int]:
     return channels[0], channels[-1] + 1
 
 
-def _refuse_unsupported(options: dict) -> None:
+def _refuse_unsupported(options: dict[str, Any]) -> None:
     for name, value in options.items():
         if name in _SUPPORTED:
             if value not in _SUPPORTED[name]:

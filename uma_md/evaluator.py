@@ -17,8 +17,6 @@ from uma_md.exchange import Exchange, LocalExchange
 from uma_md.graph import Graph
 from uma_md.memory import available_memory
 
-RECOMPUTE = ("auto", "on", "off")
-
 
 class Evaluation(NamedTuple):
     """What one evaluation gives.
@@ -93,10 +91,8 @@ class Evaluator:
     ) -> None:
         if chunk < 1:
             raise ValueError(f"chunk must be 1 or more edges, found {chunk}")
-        if recompute not in RECOMPUTE:
-            raise ValueError(
-                f"recompute must be one of {', '.join(RECOMPUTE)}; found {recompute!r}"
-            )
+        if recompute not in ("auto", "on", "off"):
+            raise ValueError(f"recompute must be auto, on or off, found {recompute!r}")
         self.model = model
         self.bytes_per_edge = bytes_per_edge
         self.exchange: Exchange = exchange or LocalExchange()

@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from ase import Atoms
 from ase.data import atomic_numbers as numbers_of
 from ase.formula import Formula
 from ase.io import read
@@ -82,7 +83,9 @@ def composition(text: str) -> dict[str, int]:
         When the text is neither.
     """
     if Path(text).is_file():
-        return count_elements(read(text).numbers)
+        atoms = read(text, index=-1)
+        assert isinstance(atoms, Atoms)
+        return count_elements(atoms.numbers)
     try:
         counts = Formula(text).count()
     except ValueError as error:

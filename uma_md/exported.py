@@ -37,9 +37,7 @@ def read_metadata(path: str | Path) -> Metadata:
     with zipfile.ZipFile(path) as archive:
         names = [name for name in archive.namelist() if name.endswith(f"/extra/{_RECORD}")]
         if len(names) != 1:
-            raise ValueError(
-                f"{path} must be written by uma-md export, found another TorchScript file"
-            )
+            raise ValueError(f"{path} is TorchScript, but not a file that uma-md export wrote")
         return Metadata.from_json(archive.read(names[0]).decode())
 
 
@@ -73,8 +71,8 @@ def _written_whole(path: Path) -> Iterator[Path]:
     os.close(handle)
     try:
         yield Path(name)
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, path)
+        Path(name).chmod(0o666 & ~_umask())
+        Path(name).replace(path)
     finally:
         Path(name).unlink(missing_ok=True)
 

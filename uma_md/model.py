@@ -1,5 +1,7 @@
 """The UMA network as stages that an evaluator drives forward and in reverse."""
 
+from itertools import pairwise
+
 import torch
 from torch import nn
 
@@ -92,9 +94,7 @@ class UMA(nn.Module):
         self.task_embedding = nn.Embedding(1, c.channels)
         self.system_mixing = nn.Linear(3 * c.channels, c.channels)
         sizes = [2 * c.channels, 2 * c.num_experts, 2 * c.num_experts, c.num_experts]
-        self.routing = nn.ModuleList(
-            [nn.Linear(size, after) for size, after in zip(sizes, sizes[1:], strict=False)]
-        )
+        self.routing = nn.ModuleList([nn.Linear(size, after) for size, after in pairwise(sizes)])
 
     @torch.jit.export
     def merge(self, counts: torch.Tensor, charge: int, spin: int) -> None:
@@ -203,7 +203,7 @@ class UMA(nn.Module):
 
     @torch.jit.export
     def update(self, layer: int, x: torch.Tensor, m: torch.Tensor) -> torch.Tensor:
-        """Node features after a layer, from those before it and the summed messages, all (n, K, C)."""
+        """Node features after a layer, from x before it and summed messages m, all (n, K, C)."""
         x = x + m
         out = x
         for index, module in enumerate(self.layers):

@@ -133,7 +133,7 @@ def energy_tasks(tasks_config: list[dict[str, Any]]) -> dict[str, dict[str, Any]
     energies: dict[str, dict[str, Any]] = {}
     for entry in tasks_config:
         if entry.get("property") == "energy":
-            energies.update({name: entry for name in entry["datasets"]})
+            energies.update(dict.fromkeys(entry["datasets"], entry))
     if not energies:
         raise ValueError("the checkpoint's tasks_config must list an energy, found none")
     return energies

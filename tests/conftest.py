@@ -1,0 +1,51 @@
+"""Fixtures: the checkpoints of ``tests/data``, and one thread per process."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from uma_md import UMACalculator
+from uma_md.export import export
+
+DATA = Path(__file__).parent / "data"
+VARIANTS = ("tiny-1p1", "tiny-1p2", "tiny-1p2p1", "tiny-m")
+
+# Small matrices: threads that wait for each other cost more than they give.
+torch.set_num_threads(1)
+
+
+def checkpoint(variant: str) -> Path:
+    """Path of a checkpoint that fairchem-core wrote, with random weights."""
+    return DATA / f"{variant}.pt"
+
+
+@pytest.fixture(scope="session")
+def calculators():
+    """Calculators by variant, task and dtype, made once."""
+    made: dict[tuple[str, str, str], UMACalculator] = {}
+
+    def get(variant: str, task: str = "omol", dtype: str = "float64") -> UMACalculator:
+        key = (variant, task, dtype)
+        if key not in made:
+            made[key] = UMACalculator(checkpoint(variant), task, device="cpu", dtype=dtype)
+        return made[key]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory):
+    """Exported files by variant and options of ``export``, made once."""
+    folder = tmp_path_factory.mktemp("exported")
+    made: dict[tuple, Path] = {}
+
+    def get(variant: str, task: str = "omol", dtype: str = "float64", **options) -> Path:
+        key = (variant, task, dtype, *sorted(options.items()))
+        if key not in made:
+            path = folder / f"{len(made)}.pt"
+            export(checkpoint(variant), path, task, dtype=dtype, **options)
+            made[key] = path
+        return made[key]
+
+    return get

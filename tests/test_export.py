@@ -1,0 +1,132 @@
+"""Exported files: the same numbers, the record, and what is refused."""
+
+import json
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from ase.build import molecule
+from conftest import VARIANTS, checkpoint
+from structures import structure
+
+from uma_md import UMACalculator
+from uma_md.export import export
+from uma_md.exported import read_metadata
+from uma_md.info import describe
+from uma_md.metadata import Metadata
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("merged", [False, True])
+def test_exported_files_give_the_numbers_of_the_checkpoint(variant, merged, exported, calculators):
+    atoms = structure("water:8")
+    options = {"merge_for": "(H2O)8"} if merged else {}
+    results = []
+    for calculator in (
+        calculators(variant),
+        UMACalculator(exported(variant, **options)),
+    ):
+        atoms.calc = calculator
+        results.append((atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress()))
+    assert results[0][0] == pytest.approx(results[1][0], abs=1e-9)
+    assert np.abs(results[0][1] - results[1][1]).max() < 1e-9
+    assert np.abs(results[0][2] - results[1][2]).max() < 1e-9
+
+
+def test_a_merged_file_is_smaller(exported):
+    whole = exported("tiny-1p2p1").stat().st_size
+    assert exported("tiny-1p2p1", merge_for="(H2O)8").stat().st_size < whole / 2
+
+
+def test_an_unmerged_file_serves_any_composition(exported, calculators):
+    calculator = UMACalculator(exported("tiny-1p2p1"))
+    for spec in ("water:8", "mol:CH3CH2OH@-1,2", "water:8", "far"):
+        atoms, other = structure(spec), structure(spec)
+        atoms.calc, other.calc = calculator, calculators("tiny-1p2p1")
+        assert atoms.get_potential_energy() == pytest.approx(other.get_potential_energy(), abs=1e-9)
+
+
+def test_a_merged_file_refuses_other_compositions_charges_and_spins(exported):
+    calculator = UMACalculator(exported("tiny-1p1", merge_for="H2O"))
+    atoms = structure("water:8")
+    atoms.calc = calculator
+    atoms.get_potential_energy()
+    for other in (molecule("CH3OH"), molecule("H2O2")):
+        other.calc = calculator
+        with pytest.raises(ValueError, match=r"merged for H2O1 with charge 0 .* --merge-for"):
+            other.get_potential_energy()
+    atoms.info["charge"] = 1
+    with pytest.raises(ValueError, match="found H16O8 with charge 1 and spin 1"):
+        atoms.get_potential_energy()
+
+
+def test_a_merged_file_of_uma_s_1p2_serves_one_number_of_atoms(exported):
+    atoms = structure("water:8")
+    atoms.calc = UMACalculator(exported("tiny-1p2", merge_for="H2O"))
+    with pytest.raises(ValueError, match="merged for H2O1 .* found H16O8"):
+        atoms.get_potential_energy()
+
+
+def test_the_record_says_what_the_file_is(exported):
+    metadata = read_metadata(exported("tiny-1p2p1", "omat", "float32", charge=1, spin=2))
+    assert metadata.model_id == "UMA-S-1.2.1"
+    assert (metadata.task, metadata.charge, metadata.spin) == ("omat", 1, 2)
+    assert (metadata.dtype, metadata.cutoff) == ("float32", 5.0)
+    assert metadata.torch_version == torch.__version__.split("+")[0]
+    assert metadata.composition is None
+    assert len(metadata.source_sha256) == 64
+    assert Metadata.from_json(metadata.to_json()) == metadata
+    rows = dict(describe(exported("tiny-1p2p1", merge_for="(H2O)8")))
+    assert rows["composition"] == "merged for H16O8"
+
+
+def test_merging_reads_structure_files(tmp_path):
+    structure("water:8").write(tmp_path / "water.xyz")
+    record = export(
+        checkpoint("tiny-1p1"), tmp_path / "m.pt", "omol", merge_for=str(tmp_path / "water.xyz")
+    )
+    assert record["composition"] == {"H": 16, "O": 8}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"task": "water"}, "task must be one of oc20, omol, .* found 'water'"),
+        ({"charge": 101}, "charge must be -100 to 100, found 101"),
+        ({"spin": -1}, "spin must be 0 to 100, found -1"),
+        ({"dtype": "float16"}, "dtype must be one of float32, float64; found 'float16'"),
+        ({"merge_for": "water?"}, "--merge-for must be a formula .* found 'water\\?'"),
+        ({"merge_for": "FmO"}, r"knows the elements H to Es, found Fm \(atomic number 100\)"),
+    ],
+)
+def test_bad_options_are_refused(options, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        export(checkpoint("tiny-1p1"), tmp_path / "out.pt", **{"task": "omol", **options})
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_of_others_and_of_newer_versions_are_refused(tmp_path, exported):
+    scripted = torch.jit.script(torch.nn.Linear(1, 1))
+    torch.jit.save(scripted, str(tmp_path / "other.pt"))
+    with pytest.raises(ValueError, match="not a file that uma-md export wrote"):
+        UMACalculator(tmp_path / "other.pt")
+    record = json.loads(read_metadata(exported("tiny-1p1")).to_json())
+    with pytest.raises(ValueError, match="must be version 1, found 2: export again"):
+        Metadata.from_json(json.dumps({**record, "format_version": 2}))
+    del record["cutoff"]
+    with pytest.raises(ValueError, match="metadata lacks cutoff"):
+        Metadata.from_json(json.dumps(record))
+
+
+def test_a_file_cut_short_is_refused(tmp_path, exported):
+    whole = exported("tiny-1p1").read_bytes()
+    (tmp_path / "cut.pt").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="must be a UMA checkpoint as published"):
+        UMACalculator(tmp_path / "cut.pt")
+
+
+def test_export_leaves_one_whole_file(tmp_path):
+    export(checkpoint("tiny-1p1"), tmp_path / "model.pt", "omol")
+    assert [path.name for path in tmp_path.iterdir()] == ["model.pt"]
+    assert zipfile.ZipFile(tmp_path / "model.pt").testzip() is None
