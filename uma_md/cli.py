@@ -107,8 +107,10 @@ def build(lammps: Path | None, verbose: bool) -> None:
 @plugin.command()
 def path() -> None:
     """Print the folder of the built plugin, for LAMMPS_PLUGIN_PATH."""
-    from uma_md.plugin import path
+    from uma_md.plugin import is_built, path
 
+    if not is_built():
+        raise click.ClickException("the plugin must be built first: run 'uma-md plugin build'")
     click.echo(path())
 
 

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+#include "atom_rows.h"
+
+#include "atom.h"
+#include "neigh_list.h"
+
+namespace uma {
+
+using LAMMPS_NS::Atom;
+using LAMMPS_NS::NeighList;
+
+void AtomRows::number(const Atom &atom, int rank, int absent)
+{
+  num_owned_ = 0;
+  owners_.assign(atom.nlocal + atom.nghost, Owner{rank, -1});
+  for (int i = 0; i < atom.nlocal; i++) {
+    const bool present = atomic_numbers_[atom.type[i]] > 0 && !(atom.mask[i] & absent);
+    if (present) owners_[i].row = num_owned_++;
+  }
+}
+
+int AtomRows::pack(int n, const int *list, double *buffer) const
+{
+  int m = 0;
+  for (int k = 0; k < n; k++) {
+    buffer[m++] = owners_[list[k]].rank;
+    buffer[m++] = double(owners_[list[k]].row);
+  }
+  return m;
+}
+
+void AtomRows::unpack(int n, int first, const double *buffer)
+{
+  for (int k = 0; k < n; k++) {
+    owners_[first + k] = Owner{int(buffer[2 * k]), int64_t(buffer[2 * k + 1])};
+  }
+}
+
+std::vector<int64_t> AtomRows::count(const Atom &atom, size_t size) const
+{
+  std::vector<int64_t> counts(size, 0);
+  for (int i = 0; i < atom.nlocal; i++) {
+    if (row(i) >= 0) counts[atomic_numbers_[atom.type[i]]]++;
+  }
+  return counts;
+}
+
+EdgeGraph::Candidates AtomRows::candidates(const Atom &atom, const NeighList &list) const
+{
+  EdgeGraph::Candidates found;
+  found.num_owned = num_owned_;
+  for (int k = 0; k < list.inum; k++) {
+    const int i = list.ilist[k];
+    if (row(i) < 0) continue;
+    for (int n = 0; n < list.numneigh[i]; n++) {
+      const int j = list.firstneigh[i][n] & NEIGHMASK;
+      if (row(j) < 0) continue;
+      found.receivers.push_back(i);
+      found.senders.push_back(j);
+    }
+  }
+  for (size_t k = 0; k < owners_.size(); k++) {
+    found.atomic_numbers.push_back(atomic_numbers_[atom.type[k]]);
+  }
+  return found;
+}
+
+}    // namespace uma

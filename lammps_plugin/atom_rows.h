@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// Which of LAMMPS's atoms the model sees, and in which row of its tensors.
+
+#ifndef UMA_ATOM_ROWS_H
+#define UMA_ATOM_ROWS_H
+
+#include "edge_graph.h"
+#include "halo_exchange.h"
+
+#include <cstdint>
+#include <vector>
+
+namespace LAMMPS_NS {
+class Atom;
+class NeighList;
+}    // namespace LAMMPS_NS
+
+namespace uma {
+
+class AtomRows {
+ public:
+  // Atomic number of each atom type, from 1; 0 for types that the model does not see.
+  void set_types(std::vector<int> atomic_numbers) { atomic_numbers_ = std::move(atomic_numbers); }
+
+  // Gives each owned atom that the model sees a row. Atoms of the groups 'absent' (a bit mask)
+  // have none. Ghosts then learn their owner's rank and row: see pack and unpack.
+  void number(const LAMMPS_NS::Atom &atom, int rank, int absent);
+  int pack(int n, const int *list, double *buffer) const;
+  void unpack(int n, int first, const double *buffer);
+
+  const std::vector<Owner> &owners() const { return owners_; }
+  int64_t row(int atom) const { return owners_[atom].row; }
+
+  // Owned atoms of each atomic number below 'size'.
+  std::vector<int64_t> count(const LAMMPS_NS::Atom &atom, size_t size) const;
+
+  // Pairs of the neighbor list between atoms that the model sees.
+  EdgeGraph::Candidates candidates(const LAMMPS_NS::Atom &atom,
+                                   const LAMMPS_NS::NeighList &list) const;
+
+  double memory_usage() const { return double(owners_.capacity() * sizeof(Owner)); }
+
+ private:
+  std::vector<int> atomic_numbers_;
+  std::vector<Owner> owners_;    // of each atom, ghosts included
+  int64_t num_owned_ = 0;
+};
+
+}    // namespace uma
+
+#endif

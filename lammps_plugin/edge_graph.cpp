@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+#include "edge_graph.h"
+
+#include <stdexcept>
+#include <string>
+
+namespace uma {
+namespace {
+
+torch::Tensor index_tensor(const std::vector<int64_t> &indices, torch::Device device)
+{
+  auto *data = const_cast<int64_t *>(indices.data());    // from_blob takes no const data
+  return torch::from_blob(data, {int64_t(indices.size())}, torch::kLong)
+      .to(device, torch::kLong, /*non_blocking=*/false, /*copy=*/true);
+}
+
+// The value of each atom, sorted into rows; several images of an atom agree.
+std::vector<int64_t> by_row(const std::vector<int64_t> &values, const std::vector<int64_t> &rows,
+                            int64_t num_rows)
+{
+  std::vector<int64_t> sorted(num_rows, 0);
+  for (size_t k = 0; k < rows.size(); k++) {
+    if (rows[k] >= 0) sorted[rows[k]] = values[k];
+  }
+  return sorted;
+}
+
+}    // namespace
+
+EdgeGraph::EdgeGraph(torch::Device device, torch::ScalarType dtype, double cutoff,
+                     int64_t max_neighbors) :
+    device_(device),
+    dtype_(dtype),
+    cutoff_(cutoff),
+    max_neighbors_(max_neighbors)
+{
+}
+
+void EdgeGraph::set_candidates(const Candidates &candidates)
+{
+  num_atoms_ = int64_t(candidates.rows.size());
+  num_owned_ = candidates.num_owned;
+  candidate_receivers_ = index_tensor(candidates.receivers, device_);
+  candidate_senders_ = index_tensor(candidates.senders, device_);
+  rows_ = index_tensor(candidates.rows, device_);
+  atomic_numbers_ = index_tensor(
+      by_row(candidates.atomic_numbers, candidates.rows, candidates.num_rows), device_);
+}
+
+void EdgeGraph::update(const torch::Tensor &positions)
+{
+  const torch::NoGradGuard no_grad;
+  const auto x = positions.to(device_);
+  const auto differences =
+      x.index_select(0, candidate_senders_) - x.index_select(0, candidate_receivers_);
+  const auto squares = differences.square().sum(1);
+  const auto within = (squares < cutoff_ * cutoff_).nonzero().squeeze(1);
+  receiver_atoms_ = candidate_receivers_.index_select(0, within);
+  sender_atoms_ = candidate_senders_.index_select(0, within);
+  receivers_ = rows_.index_select(0, receiver_atoms_);
+  senders_ = rows_.index_select(0, sender_atoms_);
+  exact_vectors_ = differences.index_select(0, within);
+  vectors_ = exact_vectors_.to(dtype_);
+  check(squares);
+}
+
+void EdgeGraph::check(const torch::Tensor &squares) const
+{
+  if (num_edges() == 0) return;
+  const auto nearest = squares.min();
+  const auto most = receivers_.bincount().max();
+  const auto found = torch::stack({nearest, most.to(torch::kFloat64)}).to(torch::kCPU);
+  if (found[0].item<double>() == 0.0) {
+    throw std::runtime_error("pair_style uma: atoms must be apart, but two of them are at the same "
+                             "place; check the starting structure");
+  }
+  const auto neighbors = int64_t(found[1].item<double>());
+  if (neighbors <= max_neighbors_) return;
+  throw std::runtime_error(
+      "pair_style uma: an atom must have at most " + std::to_string(max_neighbors_) +
+      " neighbors within the model's cutoff, but one has " + std::to_string(neighbors) +
+      "; check the density of the structure (the model was not made for more)");
+}
+
+torch::Tensor EdgeGraph::forces(const torch::Tensor &gradients) const
+{
+  auto forces = torch::zeros({num_atoms_, 3}, gradients.options());
+  forces.index_add_(0, receiver_atoms_, gradients);
+  return forces.index_add_(0, sender_atoms_, gradients, -1);
+}
+
+torch::Tensor EdgeGraph::virial(const torch::Tensor &gradients) const
+{
+  return -exact_vectors_.t().matmul(gradients);
+}
+
+torch::Tensor EdgeGraph::atom_virials(const torch::Tensor &gradients) const
+{
+  const auto halves = -0.5 * exact_vectors_.unsqueeze(2) * gradients.unsqueeze(1);
+  auto virials = torch::zeros({num_atoms_, 3, 3}, gradients.options());
+  virials.index_add_(0, receiver_atoms_, halves);
+  return virials.index_add_(0, sender_atoms_, halves);
+}
+
+double EdgeGraph::memory_usage() const
+{
+  double bytes = 0.0;
+  for (const auto &tensor :
+       {candidate_receivers_, candidate_senders_, rows_, atomic_numbers_, receiver_atoms_,
+        sender_atoms_, exact_vectors_, vectors_, senders_, receivers_}) {
+    if (tensor.defined()) bytes += double(tensor.nbytes());
+  }
+  return bytes;
+}
+
+}    // namespace uma

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+#include "evaluator.h"
+
+#include <algorithm>
+#include <torch/csrc/autograd/autograd.h>
+#include <utility>
+
+namespace uma {
+
+using torch::Tensor;
+
+Evaluator::Evaluator(ScriptedModel &model, const HaloExchange &exchange, int64_t chunk) :
+    model_(model),
+    exchange_(exchange),
+    chunk_(chunk)
+{
+}
+
+Evaluation Evaluator::operator()(const EdgeGraph &graph, bool keep, int64_t natoms)
+{
+  const torch::NoGradGuard no_grad;
+  natoms_ = natoms;
+  traces_.clear();
+  const auto x = forward(graph, keep);
+  const auto readout =
+      trace([&](const Tensors &in) { return model_.readout(in[0], graph.owned_numbers()); }, {x});
+  const auto g = pull_back(readout, torch::ones_like(readout.value))[0];
+  return {readout.value.detach(), reverse(graph, g).to(torch::kFloat64)};
+}
+
+Evaluator::Trace Evaluator::trace(const std::function<Tensor(const Tensors &)> &function,
+                                  const Tensors &inputs)
+{
+  const torch::AutoGradMode gradients_on(true);
+  Trace trace;
+  for (const Tensor &input : inputs) trace.leaves.push_back(input.detach().requires_grad_());
+  trace.value = function(trace.leaves);
+  return trace;
+}
+
+// Gradients with respect to the leaves, from the gradient with respect to the value.
+Evaluator::Tensors Evaluator::pull_back(const Trace &trace, const Tensor &gradient)
+{
+  return torch::autograd::grad({trace.value}, trace.leaves, {gradient});
+}
+
+std::vector<Evaluator::Chunk> Evaluator::chunks(const EdgeGraph &graph) const
+{
+  std::vector<Chunk> chunks;
+  for (int64_t first = 0; first < graph.num_edges(); first += chunk_) {
+    const int64_t count = std::min(chunk_, graph.num_edges() - first);
+    const auto senders = graph.senders().narrow(0, first, count);
+    const auto receivers = graph.receivers().narrow(0, first, count);
+    chunks.push_back({first, count, senders, receivers, graph.vectors().narrow(0, first, count),
+                      graph.atomic_numbers().index_select(0, senders),
+                      graph.atomic_numbers().index_select(0, receivers)});
+  }
+  return chunks;
+}
+
+Tensor Evaluator::forward(const EdgeGraph &graph, bool keep)
+{
+  const auto pieces = chunks(graph);
+  auto x = model_.embed(graph.owned_numbers());
+  for (const Chunk &c : pieces) {
+    x.index_add_(0, c.receivers,
+                 model_.edge_embedding(c.vectors, c.sender_numbers, c.receiver_numbers));
+  }
+  for (int64_t layer = 0; layer < model_.num_layers(); layer++) {
+    const auto h = exchange_.forward(model_.normalize(layer, x));
+    LayerTrace trace{x, h, torch::zeros_like(x), {}, {}, {}};
+    gather_messages(pieces, layer, trace, keep);
+    x = model_.update(layer, x, trace.m);
+    if (model_.num_balanced() > 0) x = balance(trace, x);
+    traces_.push_back(std::move(trace));
+  }
+  return x;
+}
+
+void Evaluator::gather_messages(const std::vector<Chunk> &chunks, int64_t layer, LayerTrace &trace,
+                                bool keep)
+{
+  for (const Chunk &c : chunks) {
+    Tensor messages;
+    if (keep) {
+      trace.kept.push_back(traced_messages(layer, trace.h, c));
+      messages = trace.kept.back().value.detach();
+    } else {
+      messages = model_.messages(layer, trace.h.index_select(0, c.senders),
+                                 trace.h.index_select(0, c.receivers), c.vectors, c.sender_numbers,
+                                 c.receiver_numbers);
+    }
+    trace.m.index_add_(0, c.receivers, messages);
+  }
+}
+
+Tensor Evaluator::balance(LayerTrace &trace, const Tensor &x)
+{
+  trace.updated = x;
+  trace.sums = exchange_.sum(model_.channel_sums(x));
+  return model_.balance(x, trace.sums, natoms_);
+}
+
+Evaluator::Trace Evaluator::traced_messages(int64_t layer, const Tensor &h, const Chunk &c)
+{
+  return trace(
+      [&](const Tensors &in) {
+        return model_.messages(layer, in[0], in[1], in[2], c.sender_numbers, c.receiver_numbers);
+      },
+      {h.index_select(0, c.senders), h.index_select(0, c.receivers), c.vectors});
+}
+
+Tensor Evaluator::reverse(const EdgeGraph &graph, Tensor g)
+{
+  const auto pieces = chunks(graph);
+  auto gradients = torch::zeros_like(graph.vectors());
+  for (int64_t layer = model_.num_layers() - 1; layer >= 0; layer--) {
+    g = reverse_layer(pieces, layer, traces_.back(), g, gradients);
+    traces_.pop_back();
+  }
+  reverse_edge_embedding(pieces, g, gradients);
+  return gradients;
+}
+
+Tensor Evaluator::reverse_layer(const std::vector<Chunk> &chunks, int64_t layer, LayerTrace &trace,
+                                Tensor g, Tensor &gradients)
+{
+  if (model_.num_balanced() > 0) g = reverse_balance(trace, g);
+  const auto update = Evaluator::trace(
+      [&](const Tensors &in) { return model_.update(layer, in[0], in[1]); }, {trace.x, trace.m});
+  const auto g_update = pull_back(update, g);
+  const auto g_h =
+      exchange_.reverse(reverse_messages(chunks, layer, trace, g_update[1], gradients));
+  const auto normalize = Evaluator::trace(
+      [&](const Tensors &in) { return model_.normalize(layer, in[0]); }, {trace.x});
+  return g_update[0] + pull_back(normalize, g_h)[0];
+}
+
+Tensor Evaluator::reverse_balance(const LayerTrace &trace, const Tensor &g)
+{
+  const auto balance =
+      Evaluator::trace([&](const Tensors &in) { return model_.balance(in[0], in[1], natoms_); },
+                       {trace.updated, trace.sums});
+  const auto g_balance = pull_back(balance, g);
+  const auto sums = Evaluator::trace([&](const Tensors &in) { return model_.channel_sums(in[0]); },
+                                     {trace.updated});
+  return g_balance[0] + pull_back(sums, exchange_.sum(g_balance[1]))[0];
+}
+
+// Gradient with respect to h; adds to 'gradients' that with respect to vectors.
+Tensor Evaluator::reverse_messages(const std::vector<Chunk> &chunks, int64_t layer,
+                                   LayerTrace &trace, const Tensor &g_m, Tensor &gradients)
+{
+  auto g_h = torch::zeros_like(trace.h);
+  for (size_t k = 0; k < chunks.size(); k++) {
+    const Chunk &c = chunks[k];
+    const Trace messages = trace.kept.empty() ? traced_messages(layer, trace.h, c)
+                                              : std::exchange(trace.kept[k], Trace());
+    const auto parts = pull_back(messages, g_m.index_select(0, c.receivers));
+    g_h.index_add_(0, c.senders, parts[0]);
+    g_h.index_add_(0, c.receivers, parts[1]);
+    gradients.narrow(0, c.first, c.count).add_(parts[2]);
+  }
+  return g_h;
+}
+
+void Evaluator::reverse_edge_embedding(const std::vector<Chunk> &chunks, const Tensor &g,
+                                       Tensor &gradients)
+{
+  for (const Chunk &c : chunks) {
+    const auto embedding = trace(
+        [&](const Tensors &in) {
+          return model_.edge_embedding(in[0], c.sender_numbers, c.receiver_numbers);
+        },
+        {c.vectors});
+    gradients.narrow(0, c.first, c.count)
+        .add_(pull_back(embedding, g.index_select(0, c.receivers))[0]);
+  }
+}
+
+}    // namespace uma

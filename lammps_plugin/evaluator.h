@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// Energies and their gradients: the stages of a model driven forward and in reverse.
+// uma_md/evaluator.py is the same, name by name.
+
+#ifndef UMA_EVALUATOR_H
+#define UMA_EVALUATOR_H
+
+#include "edge_graph.h"
+#include "halo_exchange.h"
+#include "scripted_model.h"
+
+#include <functional>
+#include <vector>
+
+namespace uma {
+
+struct Evaluation {
+  torch::Tensor energies;     // (owned,), eV, float64
+  torch::Tensor gradients;    // (edges, 3), eV/angstrom, float64: dE/dvector
+};
+
+class Evaluator {
+ public:
+  Evaluator(ScriptedModel &model, const HaloExchange &exchange, int64_t chunk);
+
+  // Collective. 'keep' keeps the graph of messages for the reverse sweep instead of recomputing
+  // them; 'natoms' counts the atoms of the whole system.
+  Evaluation operator()(const EdgeGraph &graph, bool keep, int64_t natoms);
+
+ private:
+  using Tensors = std::vector<torch::Tensor>;
+
+  // A value, and the leaves that it was computed from with gradients on.
+  struct Trace {
+    torch::Tensor value;
+    Tensors leaves;
+  };
+
+  // What the forward sweep leaves of a layer for the reverse sweep.
+  struct LayerTrace {
+    torch::Tensor x, h, m;
+    torch::Tensor updated, sums;    // defined for models with balanced channels
+    std::vector<Trace> kept;        // messages, chunk by chunk
+  };
+
+  // A run of edges, and what every edge stage takes of them.
+  struct Chunk {
+    int64_t first, count;
+    torch::Tensor senders, receivers, vectors, sender_numbers, receiver_numbers;
+  };
+
+  static Trace trace(const std::function<torch::Tensor(const Tensors &)> &function,
+                     const Tensors &inputs);
+  static Tensors pull_back(const Trace &trace, const torch::Tensor &gradient);
+
+  std::vector<Chunk> chunks(const EdgeGraph &graph) const;
+  torch::Tensor forward(const EdgeGraph &graph, bool keep);
+  void gather_messages(const std::vector<Chunk> &chunks, int64_t layer, LayerTrace &trace,
+                       bool keep);
+  torch::Tensor balance(LayerTrace &trace, const torch::Tensor &x);
+  Trace traced_messages(int64_t layer, const torch::Tensor &h, const Chunk &chunk);
+  torch::Tensor reverse(const EdgeGraph &graph, torch::Tensor g);
+  torch::Tensor reverse_layer(const std::vector<Chunk> &chunks, int64_t layer, LayerTrace &trace,
+                              torch::Tensor g, torch::Tensor &gradients);
+  torch::Tensor reverse_balance(const LayerTrace &trace, const torch::Tensor &g);
+  torch::Tensor reverse_messages(const std::vector<Chunk> &chunks, int64_t layer, LayerTrace &trace,
+                                 const torch::Tensor &g_m, torch::Tensor &gradients);
+  void reverse_edge_embedding(const std::vector<Chunk> &chunks, const torch::Tensor &g,
+                              torch::Tensor &gradients);
+
+  ScriptedModel &model_;
+  const HaloExchange &exchange_;
+  int64_t chunk_;
+  int64_t natoms_ = 0;
+  std::vector<LayerTrace> traces_;
+};
+
+}    // namespace uma
+
+#endif

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+#include "halo_exchange.h"
+
+#include <ATen/DeviceAccelerator.h>
+#include <algorithm>
+#include <compare>
+
+#if __has_include(<mpi-ext.h>) && defined(OMPI_MAJOR_VERSION)
+#include <mpi-ext.h>
+#endif
+
+namespace uma {
+namespace {
+
+constexpr int TAG = 1;
+
+// One row of a tensor as an MPI type, so that message lengths count rows and not bytes.
+class RowType {
+ public:
+  explicit RowType(const torch::Tensor &rows)
+  {
+    int64_t bytes = rows.element_size();
+    for (int64_t axis = 1; axis < rows.dim(); axis++) bytes *= rows.size(axis);
+    MPI_Type_contiguous(int(bytes), MPI_BYTE, &type_);
+    MPI_Type_commit(&type_);
+  }
+  ~RowType() { MPI_Type_free(&type_); }
+  RowType(const RowType &) = delete;
+  RowType &operator=(const RowType &) = delete;
+  operator MPI_Datatype() const { return type_; }
+
+ private:
+  MPI_Datatype type_;
+};
+
+torch::Tensor rows_like(const torch::Tensor &tensor, int64_t rows)
+{
+  auto shape = tensor.sizes().vec();
+  shape[0] = rows;
+  return torch::empty(shape, tensor.options());
+}
+
+torch::Tensor pinned_like(const torch::Tensor &tensor)
+{
+  return torch::empty(tensor.sizes(), tensor.options().device(torch::kCPU).pinned_memory(true));
+}
+
+}    // namespace
+
+bool mpi_reads_device_memory()
+{
+#if defined(MPIX_CUDA_AWARE_SUPPORT)
+  return MPIX_Query_cuda_support() == 1;
+#elif defined(MPIX_GPU_SUPPORT_CUDA)
+  for (int kind : {MPIX_GPU_SUPPORT_CUDA, MPIX_GPU_SUPPORT_HIP, MPIX_GPU_SUPPORT_ZE}) {
+    int supported = 0;
+    if (MPIX_GPU_query_support(kind, &supported) == MPI_SUCCESS && supported) return true;
+  }
+  return false;
+#else
+  return false;
+#endif
+}
+
+HaloExchange::HaloExchange(MPI_Comm world, torch::Device device, bool through_host) :
+    device_(device),
+    through_host_(through_host && !device.is_cpu())
+{
+  MPI_Comm_dup(world, &comm_);
+  MPI_Comm_rank(comm_, &me_);
+  MPI_Comm_size(comm_, &nprocs_);
+}
+
+HaloExchange::~HaloExchange()
+{
+  int finalized = 0;
+  MPI_Finalized(&finalized);
+  if (!finalized) MPI_Comm_free(&comm_);
+}
+
+std::vector<int64_t> HaloExchange::plan(const std::vector<Owner> &owners,
+                                        const std::vector<char> &needed, int64_t num_owned)
+{
+  const auto is_remote = [&](size_t k) {
+    return needed[k] && owners[k].row >= 0 && owners[k].rank != me_;
+  };
+  std::vector<Owner> remote;
+  for (size_t k = 0; k < owners.size(); k++) {
+    if (is_remote(k)) remote.push_back(owners[k]);
+  }
+  std::sort(remote.begin(), remote.end());
+  remote.erase(std::unique(remote.begin(), remote.end()), remote.end());
+  num_owned_ = num_owned;
+  num_remote_ = int64_t(remote.size());
+  ask_owners(remote);
+
+  std::vector<int64_t> rows(owners.size(), -1);
+  for (size_t k = 0; k < owners.size(); k++) {
+    if (owners[k].rank == me_) rows[k] = owners[k].row;
+    if (!is_remote(k)) continue;
+    const auto found = std::lower_bound(remote.begin(), remote.end(), owners[k]);
+    rows[k] = num_owned + (found - remote.begin());
+  }
+  return rows;
+}
+
+// Tells each owner which of its rows this rank needs, and learns who needs which of its own.
+void HaloExchange::ask_owners(const std::vector<Owner> &remote)
+{
+  const auto grouped = [](const std::vector<int> &counts) {
+    std::vector<Peer> peers;
+    int64_t first = 0;
+    for (int rank = 0; rank < int(counts.size()); rank++) {
+      if (counts[rank] > 0) peers.push_back({rank, first, counts[rank]});
+      first += counts[rank];
+    }
+    return peers;
+  };
+  std::vector<int> wanted(nprocs_, 0), asked(nprocs_, 0);
+  std::vector<int64_t> wanted_rows;
+  for (const Owner &owner : remote) {
+    wanted[owner.rank]++;
+    wanted_rows.push_back(owner.row);
+  }
+  MPI_Alltoall(wanted.data(), 1, MPI_INT, asked.data(), 1, MPI_INT, comm_);
+  sources_ = grouped(wanted);
+  targets_ = grouped(asked);
+  const int64_t total = targets_.empty() ? 0 : targets_.back().first + targets_.back().rows;
+  const auto asked_rows = torch::empty({total}, torch::kLong);
+  send_and_receive(torch::tensor(wanted_rows, torch::kLong), sources_, asked_rows, targets_);
+  sent_rows_ = asked_rows.to(device_);
+}
+
+torch::Tensor HaloExchange::forward(const torch::Tensor &owned) const
+{
+  const torch::NoGradGuard no_grad;
+  const auto all = rows_like(owned, num_owned_ + num_remote_);
+  all.narrow(0, 0, num_owned_).copy_(owned);
+  transfer(owned.index_select(0, sent_rows_), targets_, all.narrow(0, num_owned_, num_remote_),
+           sources_);
+  return all;
+}
+
+torch::Tensor HaloExchange::reverse(const torch::Tensor &all) const
+{
+  const torch::NoGradGuard no_grad;
+  const auto returned = rows_like(all, sent_rows_.size(0));
+  transfer(all.narrow(0, num_owned_, num_remote_), sources_, returned, targets_);
+  auto owned = all.narrow(0, 0, num_owned_).clone();
+  return owned.index_add_(0, sent_rows_, returned);
+}
+
+torch::Tensor HaloExchange::sum(const torch::Tensor &part) const
+{
+  const torch::NoGradGuard no_grad;
+  auto total =
+      part.to(torch::kCPU, torch::kFloat64, /*non_blocking=*/false, /*copy=*/true).contiguous();
+  MPI_Allreduce(MPI_IN_PLACE, total.data_ptr<double>(), int(total.numel()), MPI_DOUBLE, MPI_SUM,
+                comm_);
+  return total.to(part.device());
+}
+
+void HaloExchange::transfer(const torch::Tensor &out, const std::vector<Peer> &receivers,
+                            const torch::Tensor &in, const std::vector<Peer> &senders) const
+{
+  if (!through_host_) {
+    if (!device_.is_cpu()) at::accelerator::synchronizeDevice(device_.index());
+    send_and_receive(out, receivers, in, senders);
+    return;
+  }
+  const auto host_out = pinned_like(out).copy_(out);
+  const auto host_in = pinned_like(in);
+  send_and_receive(host_out, receivers, host_in, senders);
+  in.copy_(host_in);
+}
+
+void HaloExchange::send_and_receive(const torch::Tensor &out, const std::vector<Peer> &receivers,
+                                    const torch::Tensor &in, const std::vector<Peer> &senders) const
+{
+  const RowType row(in);
+  const auto place = [](const torch::Tensor &buffer, const Peer &peer) {
+    return buffer.narrow(0, peer.first, peer.rows).data_ptr();
+  };
+  std::vector<MPI_Request> requests;
+  requests.reserve(senders.size() + receivers.size());
+  for (const Peer &peer : senders) {
+    MPI_Irecv(place(in, peer), peer.rows, row, peer.rank, TAG, comm_, &requests.emplace_back());
+  }
+  for (const Peer &peer : receivers) {
+    MPI_Isend(place(out, peer), peer.rows, row, peer.rank, TAG, comm_, &requests.emplace_back());
+  }
+  MPI_Waitall(int(requests.size()), requests.data(), MPI_STATUSES_IGNORE);
+}
+
+}    // namespace uma

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+#include "options.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <stdexcept>
+#include <string_view>
+#include <utility>
+
+namespace uma {
+namespace {
+
+template <typename Choice>
+using Choices = std::initializer_list<std::pair<std::string_view, Choice>>;
+
+template <typename Choice>
+bool choose(Choice &target, const std::string &value, Choices<Choice> choices)
+{
+  for (const auto &[name, choice] : choices) {
+    if (value != name) continue;
+    target = choice;
+    return true;
+  }
+  return false;
+}
+
+bool whole_number(std::optional<int64_t> &target, const std::string &value, int64_t lowest,
+                  int64_t highest)
+{
+  int64_t number = 0;
+  const char *end = value.data() + value.size();
+  const auto [rest, failure] = std::from_chars(value.data(), end, number);
+  if (failure != std::errc() || rest != end || number < lowest || number > highest) return false;
+  target = number;
+  return true;
+}
+
+struct Keyword {
+  std::string_view name;
+  std::string_view values;    // what the value must be, for the error message
+  bool (*set)(Options &, const std::string &);
+};
+
+constexpr int64_t LARGEST_CHUNK = int64_t(1) << 31;
+
+constexpr std::array<Keyword, 6> KEYWORDS{{
+    {"device", "auto, cpu or cuda",
+     [](Options &options, const std::string &value) {
+       return choose(options.device, value,
+                     {{"auto", DeviceChoice::Auto},
+                      {"cpu", DeviceChoice::CPU},
+                      {"cuda", DeviceChoice::CUDA}});
+     }},
+    {"charge", "a whole number from -100 to 100",
+     [](Options &options, const std::string &value) {
+       return whole_number(options.charge, value, -100, 100);
+     }},
+    {"spin", "a whole number from 0 to 100",
+     [](Options &options, const std::string &value) {
+       return whole_number(options.spin, value, 0, 100);
+     }},
+    {"chunk", "a whole number of edges, 1 or more",
+     [](Options &options, const std::string &value) {
+       return whole_number(options.chunk, value, 1, LARGEST_CHUNK);
+     }},
+    {"recompute", "auto, on or off",
+     [](Options &options, const std::string &value) {
+       return choose(options.recompute, value,
+                     {{"auto", RecomputeChoice::Auto},
+                      {"on", RecomputeChoice::On},
+                      {"off", RecomputeChoice::Off}});
+     }},
+    {"exchange", "auto, host or device",
+     [](Options &options, const std::string &value) {
+       return choose(options.exchange, value,
+                     {{"auto", ExchangeChoice::Auto},
+                      {"host", ExchangeChoice::Host},
+                      {"device", ExchangeChoice::Device}});
+     }},
+}};
+
+const Keyword &find_keyword(const std::string &name)
+{
+  const auto found = std::find_if(KEYWORDS.begin(), KEYWORDS.end(),
+                                  [&](const Keyword &keyword) { return keyword.name == name; });
+  if (found != KEYWORDS.end()) return *found;
+  std::string known;
+  for (const Keyword &keyword : KEYWORDS)
+    known += (known.empty() ? "" : ", ") + std::string(keyword.name);
+  throw std::invalid_argument("pair_style uma: a keyword must be one of " + known + ", found '" +
+                              name + "'; correct or remove it");
+}
+
+}    // namespace
+
+Options parse_options(const std::vector<std::string> &arguments)
+{
+  Options options;
+  for (size_t i = 0; i < arguments.size(); i += 2) {
+    const Keyword &keyword = find_keyword(arguments[i]);
+    const bool has_value = i + 1 < arguments.size();
+    if (has_value && keyword.set(options, arguments[i + 1])) continue;
+    throw std::invalid_argument(
+        "pair_style uma: the value of keyword '" + arguments[i] + "' must be " +
+        std::string(keyword.values) + ", found " +
+        (has_value ? "'" + arguments[i + 1] + "'" : std::string("nothing")) + "; correct it");
+  }
+  return options;
+}
+
+}    // namespace uma

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// The keywords of 'pair_style uma' and their values.
+
+#ifndef UMA_OPTIONS_H
+#define UMA_OPTIONS_H
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace uma {
+
+enum class DeviceChoice { Auto, CPU, CUDA };
+enum class RecomputeChoice { Auto, On, Off };
+enum class ExchangeChoice { Auto, Host, Device };
+
+struct Options {
+  DeviceChoice device = DeviceChoice::Auto;
+  RecomputeChoice recompute = RecomputeChoice::Auto;
+  ExchangeChoice exchange = ExchangeChoice::Auto;
+  std::optional<int64_t> charge;    // of the whole system, in units of e; unset: the file's
+  std::optional<int64_t> spin;      // spin multiplicity; unset: the file's
+  std::optional<int64_t> chunk;     // edges in one piece of work; unset: chosen for the device
+};
+
+// Throws std::invalid_argument with a sentence about the first argument that is wrong.
+Options parse_options(const std::vector<std::string> &arguments);
+
+}    // namespace uma
+
+#endif

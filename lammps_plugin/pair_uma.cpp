@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+#include "pair_uma.h"
+
+#include "agreement.h"
+#include "atom_rows.h"
+#include "options.h"
+#include "potential.h"
+
+#include "atom.h"
+#include "comm.h"
+#include "domain.h"
+#include "error.h"
+#include "force.h"
+#include "group.h"
+#include "memory.h"
+#include "neigh_list.h"
+#include "neighbor.h"
+#include "universe.h"
+#include "update.h"
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+#include <vector>
+
+using namespace LAMMPS_NS;
+
+struct PairUMA::State {
+  uma::Options options;
+  std::unique_ptr<uma::Potential> potential;
+  uma::AtomRows rows;
+  uma::Result result;
+  double energy_unit = 1.0;    // of LAMMPS, per eV
+  bool planned = false;
+  bool announced = false;
+};
+
+PairUMA::PairUMA(LAMMPS *lmp) : Pair(lmp), state(std::make_unique<State>())
+{
+  single_enable = 0;
+  restartinfo = 0;
+  one_coeff = 1;
+  manybody_flag = 1;
+  no_virial_fdotr_compute = 1;
+  centroidstressflag = CENTROID_AVAIL;
+  unit_convert_flag = utils::METAL2REAL;
+  comm_forward = 2;
+}
+
+PairUMA::~PairUMA()
+{
+  if (!allocated) return;
+  memory->destroy(setflag);
+  memory->destroy(cutsq);
+}
+
+void PairUMA::allocate()
+{
+  const int n = atom->ntypes + 1;
+  if (!allocated) {
+    memory->create(setflag, n, n, "pair:setflag");
+    memory->create(cutsq, n, n, "pair:cutsq");
+  }
+  allocated = 1;
+  std::fill_n(&setflag[0][0], n * n, 0);
+}
+
+// Without pair_coeff after it LAMMPS refuses to run, since no coefficients are set.
+void PairUMA::settings(int narg, char **arg)
+{
+  uma::all_or_none(
+      lmp, [&] { state->options = uma::parse_options(std::vector<std::string>(arg, arg + narg)); });
+  state->potential.reset();
+  if (allocated) allocate();
+}
+
+void PairUMA::coeff(int narg, char **arg)
+{
+  if (narg < 3 || strcmp(arg[0], "*") != 0 || strcmp(arg[1], "*") != 0) {
+    error->all(FLERR, "pair_coeff must be '* * FILE' and one element or NULL per atom type for "
+                      "pair style uma, found other arguments; correct them");
+  }
+  if (narg - 3 != atom->ntypes) {
+    error->all(FLERR,
+               "pair_coeff must name one element or NULL per atom type, {} in all, found "
+               "{}; add or remove names",
+               atom->ntypes, narg - 3);
+  }
+  allocate();
+  load(arg[2]);
+  map_types(arg + 3);
+}
+
+void PairUMA::load(const std::string &file)
+{
+  const std::string found = utils::get_potential_file_path(file);
+  const uma::Partition partition{universe->root_proc[universe->iworld], universe->nworlds};
+  state->potential.reset();
+  state->announced = false;
+  uma::all_or_none(lmp, [&] {
+    const auto placement = uma::place(world, partition, state->options.device);
+    state->potential =
+        std::make_unique<uma::Potential>(found.empty() ? file : found, state->options, placement);
+  });
+  state->potential->connect(world);
+}
+
+void PairUMA::map_types(char **names)
+{
+  std::vector<int> numbers(atom->ntypes + 1, 0);
+  uma::all_or_none(lmp, [&] {
+    for (int type = 1; type <= atom->ntypes; type++) {
+      const std::string name = names[type - 1];
+      if (name != "NULL") numbers[type] = state->potential->atomic_number(name);
+    }
+  });
+  for (int i = 1; i <= atom->ntypes; i++) {
+    for (int j = i; j <= atom->ntypes; j++) setflag[i][j] = numbers[i] > 0 && numbers[j] > 0;
+  }
+  state->rows.set_types(std::move(numbers));
+}
+
+void PairUMA::init_style()
+{
+  const std::string units = update->unit_style;
+  if (units != "metal" && units != "real") {
+    error->all(FLERR,
+               "pair_style uma: units must be metal or real, found '{}'; change the 'units' "
+               "command and the input with it",
+               units);
+  }
+  if (!force->newton_pair) {
+    error->all(FLERR, "pair_style uma: newton must be on for pairs, but it is off; remove 'newton "
+                      "off' from the input");
+  }
+  state->energy_unit =
+      units == "real" ? utils::get_conversion_factor(utils::ENERGY, utils::METAL2REAL) : 1.0;
+  check_neighbor_settings();
+  neighbor->add_request(this, NeighConst::REQ_FULL);
+  state->planned = false;
+}
+
+// The model needs every pair within its cutoff.
+void PairUMA::check_neighbor_settings()
+{
+  const bool all_pairs = std::all_of(force->special_lj + 1, force->special_lj + 4,
+                                     [](double weight) { return weight == 1.0; });
+  const bool bonded = atom->nbonds > 0 || atom->molecular == Atom::TEMPLATE;
+  if (bonded && !all_pairs) {
+    error->all(FLERR, "pair_style uma: bonded atoms must be neighbors like all others, but "
+                      "special_bonds leaves them out; add 'special_bonds lj/coul 1 1 1'");
+  }
+  if (neighbor->includegroup) {
+    error->all(FLERR, "pair_style uma: all atoms must have neighbors, but 'neigh_modify include' "
+                      "leaves some out; remove it");
+  }
+}
+
+double PairUMA::init_one(int i, int j)
+{
+  if (setflag[i][j] == 0) error->all(FLERR, "All pair coeffs are not set");
+  return state->potential->metadata().cutoff;
+}
+
+void PairUMA::compute(int eflag, int vflag)
+{
+  ev_init(eflag, vflag);
+  uma::or_abort(lmp, [this] {
+    if (neighbor->ago == 0 || !state->planned) plan_edges();
+    const int num_atoms = atom->nlocal + atom->nghost;
+    const double *positions = num_atoms > 0 ? atom->x[0] : nullptr;
+    state->result = state->potential->evaluate(positions, num_atoms, vflag_atom || cvflag_atom);
+    if (!state->announced) announce();
+    hand_over();
+  });
+}
+
+// Who owns the ghosts, what the whole system is made of, which pairs may become edges.
+void PairUMA::plan_edges()
+{
+  state->rows.number(*atom, comm->me, absent_groups());
+  comm->forward_comm(this);
+  count_atoms();
+  state->potential->set_candidates(state->rows.candidates(*atom, *list), state->rows.owners());
+  state->planned = true;
+}
+
+int PairUMA::pack_forward_comm(int n, int *list, double *buf, int /*pbc_flag*/, int * /*pbc*/)
+{
+  return state->rows.pack(n, list, buf);
+}
+
+void PairUMA::unpack_forward_comm(int n, int first, double *buf)
+{
+  state->rows.unpack(n, first, buf);
+}
+
+// Atoms that 'neigh_modify exclude group X all' takes out of all pairs, as fix gcmc does for
+// trial deletions, are not there at all. Other exclusions have no meaning in a many-body model.
+int PairUMA::absent_groups()
+{
+  int absent = 0;
+  bool partial = neighbor->nex_type > 0 || neighbor->nex_mol > 0;
+  for (int k = 0; k < neighbor->nex_group; k++) {
+    const int first = neighbor->ex1_group[k], second = neighbor->ex2_group[k];
+    if (first == 0 || second == 0)
+      absent |= group->bitmask[std::max(first, second)];
+    else
+      partial = true;
+  }
+  if (partial) {
+    error->all(FLERR, "pair_style uma: neighbor lists must hold all pairs, but 'neigh_modify "
+                      "exclude' leaves some out; exclude nothing, or groups from 'all'");
+  }
+  return absent;
+}
+
+void PairUMA::count_atoms()
+{
+  auto counts = state->rows.count(*atom, state->potential->metadata().elements.size() + 1);
+  MPI_Allreduce(MPI_IN_PLACE, counts.data(), int(counts.size()), MPI_INT64_T, MPI_SUM, world);
+  const bool isolated = !domain->xperiodic && !domain->yperiodic && !domain->zperiodic;
+  uma::all_or_none(lmp, [&] { state->potential->set_composition(counts, isolated); });
+}
+
+void PairUMA::announce()
+{
+  const std::string text = state->potential->description(world);
+  if (comm->me == 0) utils::logmesg(lmp, text);
+  state->announced = true;
+}
+
+// Adds energy, forces and virials, those of ghosts too: LAMMPS returns them to their owners.
+void PairUMA::hand_over()
+{
+  const auto &result = state->result;
+  const double unit = state->energy_unit;
+  const int num_atoms = atom->nlocal + atom->nghost;
+  const auto forces = result.forces.accessor<double, 2>();
+  for (int k = 0; k < num_atoms; k++) {
+    for (int axis = 0; axis < 3; axis++) atom->f[k][axis] += unit * forces[k][axis];
+  }
+  if (eflag_global) eng_vdwl += unit * result.energy;
+  if (eflag_atom) {
+    const auto energies = result.energies.accessor<double, 1>();
+    for (int i = 0; i < atom->nlocal; i++) {
+      if (state->rows.row(i) >= 0) eatom[i] += unit * energies[state->rows.row(i)];
+    }
+  }
+  hand_over_virials();
+}
+
+void PairUMA::hand_over_virials()
+{
+  const auto &result = state->result;
+  const double unit = state->energy_unit;
+  if (vflag_global) {
+    const auto &w = result.virial;
+    const double symmetric[6] = {
+        w[0], w[4], w[8], 0.5 * (w[1] + w[3]), 0.5 * (w[2] + w[6]), 0.5 * (w[5] + w[7])};
+    for (int k = 0; k < 6; k++) virial[k] += unit * symmetric[k];
+  }
+  if (!vflag_atom && !cvflag_atom) return;
+  // LAMMPS's order of the nine components: xx yy zz xy xz yz yx zx zy
+  constexpr int ROW[9] = {0, 1, 2, 0, 0, 1, 1, 2, 2};
+  constexpr int COLUMN[9] = {0, 1, 2, 1, 2, 2, 0, 0, 1};
+  const auto w = result.atom_virials.accessor<double, 3>();
+  for (int k = 0; k < atom->nlocal + atom->nghost; k++) {
+    for (int c = 0; vflag_atom && c < 6; c++) {
+      vatom[k][c] += 0.5 * unit * (w[k][ROW[c]][COLUMN[c]] + w[k][COLUMN[c]][ROW[c]]);
+    }
+    for (int c = 0; cvflag_atom && c < 9; c++) cvatom[k][c] += unit * w[k][ROW[c]][COLUMN[c]];
+  }
+}
+
+double PairUMA::memory_usage()
+{
+  const double bytes = Pair::memory_usage() + state->rows.memory_usage();
+  return state->potential ? bytes + state->potential->memory_usage() : bytes;
+}
+
+// What the plugin's entry looks up.
+extern "C" __attribute__((visibility("default"))) void *uma_create_pair(void *lmp)
+{
+  return static_cast<Pair *>(new PairUMA(static_cast<LAMMPS *>(lmp)));
+}

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// pair_style uma: UMA interatomic potentials, on any number of MPI ranks.
+
+#ifndef LMP_PAIR_UMA_H
+#define LMP_PAIR_UMA_H
+
+#include "pair.h"
+
+#include <memory>
+
+namespace LAMMPS_NS {
+
+class PairUMA : public Pair {
+ public:
+  PairUMA(class LAMMPS *);
+  ~PairUMA() override;
+
+  void settings(int, char **) override;
+  void coeff(int, char **) override;
+  void init_style() override;
+  double init_one(int, int) override;
+  void compute(int, int) override;
+  int pack_forward_comm(int, int *, double *, int, int *) override;
+  void unpack_forward_comm(int, int, double *) override;
+  double memory_usage() override;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state;
+
+  void allocate();
+  void load(const std::string &file);
+  void map_types(char **names);
+  void check_neighbor_settings();
+  int absent_groups();
+  void plan_edges();
+  void count_atoms();
+  void announce();
+  void hand_over();
+  void hand_over_virials();
+};
+
+}    // namespace LAMMPS_NS
+
+#endif

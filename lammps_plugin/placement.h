@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// Where a rank computes: its device, its threads, the memory it may fill.
+
+#ifndef UMA_PLACEMENT_H
+#define UMA_PLACEMENT_H
+
+#include "options.h"
+
+#include <c10/core/Device.h>
+#include <mpi.h>
+
+namespace uma {
+
+struct Placement {
+  c10::Device device = c10::Device(c10::kCPU);
+  int ranks_on_node = 1;      // ranks that share this node's cores and memory
+  int ranks_on_device = 1;    // ranks that share this rank's accelerator
+  int devices_on_node = 0;    // accelerators that torch sees
+  int threads = 1;            // torch's threads of this rank
+};
+
+// Replicas of a '-partition' run have a 'world' each, and may share a node.
+struct Partition {
+  int first_rank = 0;    // of this world within all of them
+  int count = 1;
+};
+
+// Collective over 'world'. Sets torch's device and number of threads for this process.
+// Throws std::runtime_error when the device asked for is absent.
+Placement place(MPI_Comm world, Partition partition, DeviceChoice choice);
+
+// Bytes this rank may count on where it computes.
+int64_t available_memory(const Placement &placement);
+
+}    // namespace uma
+
+#endif

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// A model set up for one rank: where it computes, for which system, on which edges.
+
+#ifndef UMA_POTENTIAL_H
+#define UMA_POTENTIAL_H
+
+#include "edge_graph.h"
+#include "evaluator.h"
+#include "halo_exchange.h"
+#include "options.h"
+#include "placement.h"
+#include "scripted_model.h"
+
+#include <array>
+#include <memory>
+#include <mpi.h>
+#include <string>
+#include <vector>
+
+namespace uma {
+
+struct Result {
+  double energy = 0.0;               // of the owned atoms, eV
+  torch::Tensor energies;            // (owned,), eV
+  torch::Tensor forces;              // (atoms, 3), eV/angstrom, ghosts included
+  std::array<double, 9> virial{};    // of the edges, row by row, eV
+  torch::Tensor atom_virials;        // (atoms, 3, 3), eV, ghosts included; where asked for
+};
+
+class Potential {
+ public:
+  // Throws std::runtime_error when the file or the device cannot serve.
+  Potential(const std::string &file, const Options &options, Placement placement);
+
+  const Metadata &metadata() const { return model_.metadata(); }
+  // Atomic number of an element's symbol. Throws std::runtime_error for elements not known.
+  int atomic_number(const std::string &symbol) const;
+
+  // Collective: opens the way between ranks.
+  void connect(MPI_Comm world);
+
+  // Tells how many atoms of each atomic number the whole system has. Throws std::runtime_error
+  // on every rank alike when the model cannot serve them.
+  void set_composition(const std::vector<int64_t> &counts, bool isolated);
+
+  // Collective, after re-neighboring: 'candidates' without rows, and who owns each of LAMMPS's
+  // atoms.
+  void set_candidates(EdgeGraph::Candidates candidates, const std::vector<Owner> &owners);
+
+  // Collective. positions: LAMMPS's array of 'num_atoms' times 3 numbers.
+  Result evaluate(const double *positions, int64_t num_atoms, bool with_atom_virials);
+
+  // What was chosen, one line each, for the log. Collective over 'world'.
+  std::string description(MPI_Comm world) const;
+  double memory_usage() const { return graph_.memory_usage(); }
+
+ private:
+  bool keeps_graph();
+  std::string describe_devices(MPI_Comm world) const;
+  std::string describe_memory(MPI_Comm world) const;
+  void check_composition(const std::vector<int64_t> &counts) const;
+  std::string formula(const std::vector<int64_t> &counts) const;
+
+  Options options_;
+  Placement placement_;
+  ScriptedModel model_;
+  EdgeGraph graph_;
+  std::unique_ptr<HaloExchange> exchange_;
+  std::unique_ptr<Evaluator> evaluator_;
+  std::vector<int64_t> counts_;
+  int64_t natoms_ = 0;
+  int64_t planned_edges_ = -1;    // for which keep_ was decided
+  bool keep_ = false;
+};
+
+}    // namespace uma
+
+#endif

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+#include "scripted_model.h"
+
+#include "json.h"
+
+#include <filesystem>
+#include <stdexcept>
+#include <torch/csrc/jit/python/update_graph_executor_opt.h>
+#include <torch/csrc/jit/runtime/graph_executor.h>
+#include <torch/headeronly/version.h>
+#include <utility>
+
+using json = LAMMPS_NS::json;
+
+namespace uma {
+namespace {
+
+constexpr int64_t NEWEST_FORMAT = 1;
+
+[[noreturn]] void refuse(const std::string &file, const std::string &found)
+{
+  throw std::runtime_error("pair_coeff: FILE must be a model written by 'uma-md export', but '" +
+                           file + "' " + found + "; export the checkpoint and name that file");
+}
+
+Metadata read_metadata(const json &record)
+{
+  Metadata metadata;
+  record.at("model_id").get_to(metadata.model_id);
+  record.at("task").get_to(metadata.task);
+  record.at("dtype").get_to(metadata.dtype);
+  record.at("charge").get_to(metadata.charge);
+  record.at("spin").get_to(metadata.spin);
+  record.at("cutoff").get_to(metadata.cutoff);
+  record.at("elements").get_to(metadata.elements);
+  const json &composition = record.at("composition");
+  if (!composition.is_null()) {
+    metadata.composition = composition.get<std::map<std::string, int64_t>>();
+  }
+  record.at("composition_exact").get_to(metadata.composition_exact);
+  record.at("supports_single_atoms").get_to(metadata.supports_single_atoms);
+  record.at("max_neighbors").get_to(metadata.max_neighbors);
+  record.at("bytes_per_edge").get_to(metadata.bytes_per_edge);
+  return metadata;
+}
+
+void check_format(const std::string &file, const json &record)
+{
+  if (record.value("format", "") != "uma-md") refuse(file, "has another format");
+  const auto version = record.value("format_version", int64_t(0));
+  if (version <= NEWEST_FORMAT) return;
+  throw std::runtime_error("pair_coeff: the format version of FILE must be at most " +
+                           std::to_string(NEWEST_FORMAT) + ", but '" + file + "' has version " +
+                           std::to_string(version) +
+                           "; update this plugin or export the model with its own uma-md");
+}
+
+Metadata parse_metadata(const std::string &file, const std::string &text)
+{
+  if (text.empty()) refuse(file, "has no record of a model");
+  try {
+    const json record = json::parse(text);
+    check_format(file, record);
+    return read_metadata(record);
+  } catch (const json::exception &failure) {
+    refuse(file, std::string("has a record that cannot be read (") + failure.what() + ")");
+  }
+}
+
+torch::jit::Module load(const std::string &file, torch::Device device, std::string &record)
+{
+  if (!std::filesystem::is_regular_file(file)) {
+    throw std::runtime_error("pair_coeff: FILE must be a model written by 'uma-md export', but "
+                             "there is no file '" +
+                             file + "'; check its name and folder");
+  }
+  torch::jit::ExtraFilesMap extra{{"metadata.json", ""}};
+  try {
+    auto module = torch::jit::load(file, device, extra, false);
+    record = extra.at("metadata.json");
+    return module;
+  } catch (const std::bad_alloc &) {
+    throw;
+  } catch (const std::exception &) {
+    refuse(file, "is not a TorchScript file that torch " TORCH_VERSION " can read");
+  }
+}
+
+}    // namespace
+
+ScriptedModel::ScriptedModel(const std::string &file, torch::Device device) : device_(device)
+{
+  std::string record;
+  module_ = load(file, device, record);
+  metadata_ = parse_metadata(file, record);
+  module_.eval();
+  for (auto parameter : module_.parameters()) parameter.set_requires_grad(false);
+  dtype_ = metadata_.dtype == "float64" ? torch::kFloat64 : torch::kFloat32;
+  num_layers_ = module_.attr("num_layers").toInt();
+  num_balanced_ = module_.attr("num_balanced").toInt();
+  max_num_elements_ = module_.attr("max_num_elements").toInt();
+}
+
+// Interprets the stages as they are: the profiling executor and fusion would compile anew for
+// every number of edges.
+torch::Tensor ScriptedModel::call(const char *method, std::vector<torch::IValue> arguments)
+{
+  const torch::jit::GraphOptimizerEnabledGuard plain(false);
+  return module_.get_method(method)(std::move(arguments)).toTensor();
+}
+
+torch::Tensor ScriptedModel::one_system(const torch::Tensor &x) const
+{
+  return torch::zeros({x.size(0)}, torch::dtype(torch::kLong).device(device_));
+}
+
+void ScriptedModel::merge(const torch::Tensor &counts, int64_t charge, int64_t spin)
+{
+  const torch::NoGradGuard no_grad;
+  const torch::jit::GraphOptimizerEnabledGuard plain(false);
+  module_.get_method("merge")({counts, charge, spin});
+}
+
+torch::Tensor ScriptedModel::embed(const torch::Tensor &atomic_numbers)
+{
+  return call("embed", {atomic_numbers});
+}
+
+torch::Tensor ScriptedModel::edge_embedding(const torch::Tensor &vectors,
+                                            const torch::Tensor &sender_numbers,
+                                            const torch::Tensor &receiver_numbers)
+{
+  return call("edge_embedding", {vectors, sender_numbers, receiver_numbers});
+}
+
+torch::Tensor ScriptedModel::normalize(int64_t layer, const torch::Tensor &x)
+{
+  return call("normalize", {layer, x});
+}
+
+torch::Tensor ScriptedModel::messages(int64_t layer, const torch::Tensor &h_senders,
+                                      const torch::Tensor &h_receivers,
+                                      const torch::Tensor &vectors,
+                                      const torch::Tensor &sender_numbers,
+                                      const torch::Tensor &receiver_numbers)
+{
+  return call("messages",
+              {layer, h_senders, h_receivers, vectors, sender_numbers, receiver_numbers});
+}
+
+torch::Tensor ScriptedModel::update(int64_t layer, const torch::Tensor &x, const torch::Tensor &m)
+{
+  return call("update", {layer, x, m});
+}
+
+torch::Tensor ScriptedModel::channel_sums(const torch::Tensor &x)
+{
+  return call("channel_sums", {x, one_system(x), int64_t(1)});
+}
+
+torch::Tensor ScriptedModel::balance(const torch::Tensor &x, const torch::Tensor &sums,
+                                     int64_t natoms)
+{
+  const auto total = torch::full({1}, natoms, torch::dtype(torch::kLong).device(device_));
+  return call("balance", {x, sums, one_system(x), total});
+}
+
+torch::Tensor ScriptedModel::readout(const torch::Tensor &x, const torch::Tensor &atomic_numbers)
+{
+  return call("readout", {x, atomic_numbers});
+}
+
+}    // namespace uma

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// What LAMMPS loads when it starts. It makes 'pair_style uma' known and leaves libtorch alone:
+// the pair style itself (uma_pair.so) is opened when an input asks for it.
+
+#include "agreement.h"
+
+#include "error.h"
+#include "fmt/format.h"
+#include "lammps.h"
+#include "library.h"
+#include "pointers.h"
+
+#include <dlfcn.h>
+#include <stdexcept>
+#include <string>
+#include <torch/headeronly/version.h>
+
+using namespace LAMMPS_NS;
+
+// LAMMPS's interface to plugins, as its manual describes it ("Writing plugins").
+extern "C" {
+struct StylePlugin {
+  const char *version, *style, *name, *info, *author;
+  void *(*creator)(void *);
+  void *handle;
+};
+using Registrar = void (*)(StylePlugin *, void *);
+
+__attribute__((visibility("default"))) void lammpsplugin_init(void *lmp, void *handle,
+                                                              void *registrar);
+}
+
+namespace {
+
+constexpr const char *REBUILD = "build it again for what is installed ('uma-md plugin build')";
+
+const char *mpi_family()
+{
+#if defined(OMPI_MAJOR_VERSION)
+  return "Open MPI";
+#else
+  return "MPICH or compatible";
+#endif
+}
+
+bool same_mpi()
+{
+  char text[MPI_MAX_LIBRARY_VERSION_STRING];
+  int length = 0;
+  MPI_Get_library_version(text, &length);
+  const bool found_open_mpi = std::string(text).find("Open MPI") != std::string::npos;
+  return found_open_mpi == (std::string(mpi_family()) == "Open MPI");
+}
+
+// Asked through LAMMPS's C functions, which stay the same between versions.
+std::string lammps_mismatch(void *lmp)
+{
+  const int version = lammps_version(lmp);
+  if (version != UMA_LAMMPS_VERSION) {
+    return fmt::format("The uma plugin must run in LAMMPS version {}, for which it was built, but "
+                       "this is version {}; {}",
+                       UMA_LAMMPS_VERSION, version, REBUILD);
+  }
+  const auto bits = [](size_t bytes) { return 8 * int(bytes); };
+  const int tag = lammps_extract_setting(lmp, "tagint");
+  const int image = lammps_extract_setting(lmp, "imageint");
+  if (tag != int(sizeof(tagint)) || image != int(sizeof(imageint))) {
+    return fmt::format("The uma plugin must run in a LAMMPS with {}-bit atom IDs, for which it was "
+                       "built, but this one has {}-bit IDs; {}",
+                       bits(sizeof(tagint)), bits(tag), REBUILD);
+  }
+  if (!same_mpi()) {
+    return fmt::format("The uma plugin must run with {}, for which it was built, but this LAMMPS "
+                       "uses another MPI library; {}",
+                       mpi_family(), REBUILD);
+  }
+  return "";
+}
+
+std::string last_dl_error()
+{
+  const char *text = dlerror();
+  return text ? text : "unknown reason";
+}
+
+void *open_library(const char *name)
+{
+  void *library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
+  if (library) return library;
+  throw std::runtime_error(fmt::format("pair_style uma must find {} of the build for torch {}, but "
+                                       "it cannot be loaded ({}); {}",
+                                       name, TORCH_VERSION, last_dl_error(), REBUILD));
+}
+
+// Looked at before the pair style is opened, which would miss functions of another version.
+void check_torch()
+{
+  using Version = uint64_t (*)();
+  void *torch = open_library("libtorch_cpu.so");
+  const auto version = reinterpret_cast<Version>(dlsym(torch, "aoti_torch_abi_version"));
+  const uint64_t found = version ? version() : 0;
+  if (found == TORCH_ABI_VERSION) return;
+  throw std::runtime_error(fmt::format("pair_style uma must run with torch {}, for which it was "
+                                       "built, but found torch {}.{}.{}; {}",
+                                       TORCH_VERSION, found >> 56, found >> 48 & 255,
+                                       found >> 40 & 255, REBUILD));
+}
+
+extern "C" void *create_pair(void *handle)
+{
+  using Creator = void *(*)(void *);
+  Creator create = nullptr;
+  uma::all_or_none(static_cast<LAMMPS *>(handle), [&] {
+    check_torch();
+    create = reinterpret_cast<Creator>(dlsym(open_library("uma_pair.so"), "uma_create_pair"));
+    if (!create) throw std::runtime_error("uma_pair.so is damaged: " + last_dl_error());
+  });
+  return create(handle);
+}
+
+}    // namespace
+
+void lammpsplugin_init(void *lmp, void *handle, void *registrar)
+{
+  auto *lammps = static_cast<LAMMPS *>(lmp);
+  const std::string mismatch = lammps_mismatch(lmp);
+  if (!mismatch.empty()) {
+    lammps->error->warning(FLERR, mismatch);
+    return;
+  }
+  StylePlugin plugin{lammps->version, "pair",      "uma", "UMA interatomic potentials",
+                     "uma-md",        create_pair, handle};
+  reinterpret_cast<Registrar>(registrar)(&plugin, lmp);
+}

@@ -1,0 +1,175 @@
+"""Running the real LAMMPS on real MPI ranks from tests, and reading what it found.
+
+One process serves many structures: each is a block of the script that ends in ``clear``.
+"""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.lammps import Prism
+from ase.io.lammpsdata import write_lammps_data
+
+BIN = Path(sys.executable).parent
+BAR = 1.6021765e6  # of LAMMPS, per eV/angstrom^3 in units metal
+TIME_LIMIT = 300
+
+
+@dataclass
+class Finding:
+    """What one block of a script found, in eV and angstrom, in the structure's own axes.
+
+    Attributes
+    ----------
+    energy
+        Potential energy.
+    forces : (atoms, 3)
+    virial : (3, 3)
+        From the virial part of the pressure, times the volume.
+    atom_energies : (atoms,)
+    atom_stress : (atoms, 6), and centroid_stress : (atoms, 9)
+        LAMMPS's negative per-atom virials, in LAMMPS's axes, eV.
+    """
+
+    energy: float
+    forces: np.ndarray
+    virial: np.ndarray
+    atom_energies: np.ndarray
+    atom_stress: np.ndarray
+    centroid_stress: np.ndarray
+
+
+@dataclass
+class Block:
+    """One structure and how LAMMPS is to run it.
+
+    Attributes
+    ----------
+    atoms
+        The structure; open directions get boundaries as ``open_boundary`` says.
+    model
+        An exported file.
+    style
+        Arguments of ``pair_style uma``.
+    before, after
+        Commands in front of the box's making, and after the pair style's.
+    elements
+        One per atom type; from the structure if not given.
+    """
+
+    atoms: Atoms
+    model: Path
+    style: str = ""
+    before: str = ""
+    after: str = ""
+    open_boundary: str = "f"
+    elements: list[str] = field(default_factory=list)
+
+    def __post_init__(self):
+        self.atoms = in_a_box(self.atoms)
+        self.elements = self.elements or sorted(set(self.atoms.get_chemical_symbols()))
+
+    @property
+    def prism(self) -> Prism:
+        return Prism(self.atoms.cell.array, pbc=self.atoms.pbc)
+
+    def setup(self, folder: Path, index: int) -> str:
+        """Write the data file; returns the script up to the pair style."""
+        data = folder / f"{index}.data"
+        write_lammps_data(data, self.atoms, specorder=self.elements, masses=True)
+        boundary = " ".join("p" if p else self.open_boundary for p in self.atoms.pbc)
+        return "\n".join(
+            [
+                "units metal",
+                "atom_style atomic",
+                "atom_modify map array",
+                f"boundary {boundary}",
+                "box tilt large",
+                self.before,
+                f"read_data {data}",
+                f"pair_style uma {self.style}",
+                f"pair_coeff * * {self.model} {' '.join(self.elements)}",
+                self.after,
+            ]
+        )
+
+
+def in_a_box(atoms: Atoms) -> Atoms:
+    """Give a structure a cell that holds it along the open directions."""
+    atoms = atoms.copy()
+    if atoms.cell.rank < 3:
+        span = np.ptp(atoms.positions, axis=0)
+        atoms.positions += 1.0 - atoms.positions.min(axis=0)
+        atoms.set_cell(span + 2.0)
+    return atoms
+
+
+STATIC = """
+compute energies all pe/atom
+compute stresses all stress/atom NULL virial
+compute centroids all centroid/stress/atom NULL virial
+compute virial all pressure NULL virial
+thermo_style custom step pe c_virial[*]
+thermo_modify format float %.16g
+run 0
+variable energy equal pe
+print "energy $(v_energy:%.16g)" file {name}.energy
+print "$(c_virial[1]:%.16g) $(c_virial[2]:%.16g) $(c_virial[3]:%.16g) &
+$(c_virial[4]:%.16g) $(c_virial[5]:%.16g) $(c_virial[6]:%.16g) $(vol:%.16g)" file {name}.virial
+write_dump all custom {name}.dump id fx fy fz c_energies c_stresses[*] c_centroids[*] &
+modify format float %.17g sort id
+clear
+"""
+
+
+def static(blocks: list[Block], ranks: int, folder: Path) -> list[Finding]:
+    """Evaluate structures once each, in one LAMMPS process group."""
+    folder.mkdir(parents=True, exist_ok=True)
+    script = "".join(
+        block.setup(folder, index) + STATIC.format(name=folder / str(index))
+        for index, block in enumerate(blocks)
+    )
+    run(script, ranks, folder)
+    return [_read(block, folder / str(index)) for index, block in enumerate(blocks)]
+
+
+def _read(block: Block, path: Path) -> Finding:
+    energy = float(path.with_suffix(".energy").read_text().split()[1])
+    xx, yy, zz, xy, xz, yz, volume = np.loadtxt(path.with_suffix(".virial"))
+    rows = np.loadtxt(path.with_suffix(".dump"), skiprows=9, ndmin=2)
+    pressure = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]) / BAR
+    return Finding(
+        energy,
+        block.prism.vector_to_ase(rows[:, 1:4]),
+        block.prism.tensor2_to_ase(pressure * volume),
+        rows[:, 4],
+        rows[:, 5:11] / BAR,
+        rows[:, 11:20] / BAR,
+    )
+
+
+def run(script: str, ranks: int, folder: Path) -> str:
+    """Run a script and return its log; it must end well."""
+    folder.mkdir(parents=True, exist_ok=True)
+    result = launch(script, ranks, folder)
+    assert result.returncode == 0, f"{result.stdout[-3000:]}\n{result.stderr[-3000:]}"
+    return result.stdout
+
+
+def launch(script: str, ranks: int, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a script on some ranks, each with one thread, within a time limit."""
+    (folder / "in.lmp").write_text(script)
+    command = [BIN / "mpiexec", "-n", str(ranks), BIN / "lmp", "-in", "in.lmp", "-log", "none"]
+    return subprocess.run(
+        list(map(str, command)),
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=TIME_LIMIT,
+        check=False,
+    )

@@ -1,0 +1,161 @@
+"""``pair_style uma`` in the real LAMMPS, on any number of ranks, against the ASE calculator."""
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import molecule
+from conftest import VARIANTS
+from lammps_runs import Block, Finding, in_a_box, run, static
+from structures import MOLECULES, STRUCTURES, structure
+
+pytestmark = [pytest.mark.lammps, pytest.mark.mpi]
+
+TASKS = {"tiny-1p1": "omol", "tiny-1p2": "oc25", "tiny-1p2p1": "omat", "tiny-m": "omc"}
+
+
+def expect(found: Finding, atoms: Atoms, calculator) -> None:
+    """What LAMMPS found must be what the ASE calculator gives."""
+    atoms = atoms.copy()
+    atoms.calc = calculator
+    assert found.energy == pytest.approx(atoms.get_potential_energy(), abs=1e-8)
+    assert np.abs(found.forces - atoms.get_forces()).max() < 1e-8
+    virial = -atoms.get_stress(voigt=False) * atoms.get_volume()
+    assert np.abs(found.virial - virial).max() < 1e-6 * np.abs(virial).max() + 1e-9
+    assert found.atom_energies == pytest.approx(atoms.get_potential_energies(), abs=1e-8)
+    for atom_stress in (found.atom_stress, found.centroid_stress):
+        trace = -atom_stress.sum(axis=0)[:3].sum()
+        assert trace == pytest.approx(np.trace(virial), rel=1e-6, abs=1e-9)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("ranks", "grid"),
+    [(1, ""), (2, "2 1 1"), (3, ""), (4, ""), (4, "1 2 2"), (4, "4 1 1")],
+)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_lammps_gives_the_numbers_of_ase(variant, ranks, grid, exported, calculators, tmp_path):
+    task = TASKS[variant]
+    model = exported(variant, task)
+    before = f"processors {grid}" if grid else ""
+    blocks = [Block(in_a_box(structure(spec)), model, before=before) for spec in STRUCTURES]
+    for block, found in zip(blocks, static(blocks, ranks, tmp_path), strict=True):
+        expect(found, block.atoms, calculators(variant, task))
+
+
+@pytest.mark.parametrize("variant", ["tiny-1p2", "tiny-1p2p1"])
+def test_charge_and_spin_override_the_exported_ones(variant, exported, calculators, tmp_path):
+    """Molecules in open, shrink-wrapped boxes, of two ranks one without atoms at times."""
+    model = exported(variant)
+    blocks = []
+    for spec in MOLECULES:
+        atoms = structure(spec)
+        style = f"charge {atoms.info['charge']} spin {atoms.info['spin']}"
+        blocks.append(Block(atoms, model, style, open_boundary="s"))
+    for block, found in zip(blocks, static(blocks, 2, tmp_path), strict=True):
+        expect(found, block.atoms, calculators(variant))
+
+
+def test_ranks_without_atoms_and_atoms_without_neighbors(exported, calculators, tmp_path):
+    """Four ranks, all atoms on one of them, and atoms without neighbors on another."""
+    atoms = molecule("H2O")
+    atoms.positions += (1, 1, 1)
+    atoms += Atoms("Ar", [[39, 39, 39]])
+    atoms.set_cell([40, 40, 40])
+    atoms.pbc = (True, False, True)
+    model = exported("tiny-1p2p1")
+    blocks = [Block(atoms, model, before=f"processors {grid}") for grid in ("4 1 1", "1 2 2")]
+    for block, found in zip(blocks, static(blocks, 4, tmp_path), strict=True):
+        expect(found, block.atoms, calculators("tiny-1p2p1"))
+
+
+def test_a_single_atom_in_small_boxes(exported, calculators, tmp_path):
+    """All neighbors of an atom are its own images, or there are none at all."""
+    model = exported("tiny-1p2p1", "omat")
+    atoms = Atoms("Cu", cell=[[0, 2, 2], [2, 0, 2], [2, 2, 0]], pbc=True)
+    lone = Atoms("Cu", cell=[30, 30, 30], pbc=True)
+    line = Atoms("Cu", cell=[2.5, 20, 20], pbc=(True, False, False))
+    blocks = [Block(atoms, model), Block(lone, model), Block(line, model)]
+    for ranks in (1, 2):
+        for block, found in zip(blocks, static(blocks, ranks, tmp_path), strict=True):
+            expect(found, block.atoms, calculators("tiny-1p2p1", "omat"))
+
+
+def test_tiled_communication_and_balanced_boxes(exported, calculators, tmp_path):
+    atoms = structure("water:32") * (2, 1, 1)
+    after = "comm_style tiled\nbalance 1.0 rcb"
+    block = Block(atoms, exported("tiny-1p2p1", dtype="float64"), after=after)
+    (found,) = static([block], 3, tmp_path)
+    expect(found, block.atoms, calculators("tiny-1p2p1"))
+
+
+@pytest.mark.parametrize("style", ["chunk 13", "recompute on", "recompute off chunk 100000"])
+def test_chunk_and_recompute_change_nothing(style, exported, calculators, tmp_path):
+    block = Block(structure("nacl:2"), exported("tiny-1p2p1", "omat"), style)
+    (found,) = static([block], 2, tmp_path)
+    expect(found, block.atoms, calculators("tiny-1p2p1", "omat"))
+
+
+def test_merged_files_serve_lammps(exported, calculators, tmp_path):
+    model = exported("tiny-1p2p1", merge_for="H2O")
+    block = Block(structure("water:8"), model)
+    (found,) = static([block], 2, tmp_path)
+    expect(found, block.atoms, calculators("tiny-1p2p1"))
+
+
+def test_float32_agrees_with_float64(exported, calculators, tmp_path):
+    atoms = structure("water:32")
+    block = Block(atoms, exported("tiny-1p2p1", dtype="float32"))
+    atoms.calc = calculators("tiny-1p2p1")
+    for ranks in (1, 3):
+        (found,) = static([block], ranks, tmp_path)
+        energy = atoms.get_potential_energy()
+        assert abs(found.energy - energy) / len(atoms) < 1e-6
+        assert np.abs(found.forces - atoms.get_forces()).max() < 1e-4
+
+
+def test_units_real_are_converted(exported, calculators, tmp_path):
+    """Energies in kcal/mol and forces in kcal/mol/angstrom, by LAMMPS's own factor."""
+    block = Block(structure("water:8"), exported("tiny-1p2p1"))
+    script = block.setup(tmp_path, 0).replace("units metal", "units real")
+    script += (
+        "run 0\nvariable e equal pe\nprint '$(v_e:%.16g)' file e.txt\n"
+        "write_dump all custom f.txt fx fy fz modify format float %.17g sort id\n"
+    )
+    run(script, 2, tmp_path)
+    block.atoms.calc = calculators("tiny-1p2p1")
+    unit = 23.060549
+    energy = float((tmp_path / "e.txt").read_text()) / unit
+    assert energy == pytest.approx(block.atoms.get_potential_energy(), abs=1e-8)
+    forces = np.loadtxt(tmp_path / "f.txt", skiprows=9) / unit
+    assert np.abs(forces - block.atoms.get_forces()).max() < 1e-10
+
+
+def test_null_types_are_not_seen_by_the_model(exported, calculators, tmp_path):
+    """Argon of another pair style beside water: hybrid, on two ranks."""
+    water = structure("water:8")
+    argon = Atoms("Ar2", [[0.5, 0.5, 0.5], [3.0, 3.1, 0.4]])
+    mixed = water + argon
+    block = Block(mixed, exported("tiny-1p2p1"), elements=["H", "O", "Ar"])
+    styles = "\n".join(
+        [
+            "pair_style hybrid uma lj/cut 5.0",
+            f"pair_coeff * * uma {block.model} H O NULL",
+            "pair_coeff 1 3 lj/cut 0.0 1.0",
+            "pair_coeff 2 3 lj/cut 0.0 1.0",
+            "pair_coeff 3 3 lj/cut 0.0 1.0",
+        ]
+    )
+    script = block.setup(tmp_path, 0)
+    head, _, tail = script.partition("pair_style")
+    script = head + styles + "\n" + tail.partition("H O")[2].partition("\n")[2]
+    script += (
+        "run 0\nvariable e equal pe\nprint '$(v_e:%.16g)' file e.txt\n"
+        "write_dump all custom f.txt fx fy fz modify format float %.17g sort id\n"
+    )
+    run(script, 2, tmp_path)
+    water.calc = calculators("tiny-1p2p1")
+    energy = float((tmp_path / "e.txt").read_text())
+    assert energy == pytest.approx(water.get_potential_energy(), abs=1e-8)
+    forces = np.loadtxt(tmp_path / "f.txt", skiprows=9)
+    assert np.abs(forces[: len(water)] - water.get_forces()).max() < 1e-8
+    assert (forces[len(water) :] == 0).all()
