@@ -85,10 +85,10 @@ print "" file energies.txt
 
 # LAMMPS's strains: x, y, z scale lengths, xy, xz, yz change the tilt.
 STRAIN = """
-change_box all {component} {sign}{amount} {units} remap
+change_box all {component} {sign}{amount} remap {units}
 run 0
 print "$(pe:%.16g)" append energies.txt
-change_box all {component} {back}{amount} {units} remap
+change_box all {component} {back}{amount} remap {units}
 """
 
 

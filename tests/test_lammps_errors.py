@@ -1,0 +1,126 @@
+"""What ``pair_style uma`` refuses: one clear sentence, every rank stopped, exit code not 0."""
+
+import shutil
+
+import pytest
+from conftest import checkpoint
+from lammps_runs import Block, launch
+from structures import structure
+
+pytestmark = [pytest.mark.lammps, pytest.mark.mpi]
+
+
+def refuse(script: str, folder, message: str, ranks: int = 2) -> None:
+    """The script must fail with a message that holds the given parts, in order."""
+    folder.mkdir(parents=True, exist_ok=True)
+    result = launch(script, ranks, folder)
+    text = " ".join((result.stdout + result.stderr).split())
+    assert result.returncode != 0, text[-2000:]
+    position = 0
+    for part in message.split(" ... "):
+        position = text.find(part, position)
+        assert position >= 0, f"{part!r} is missing from: {text[-2000:]}"
+    assert "Loop time" not in text
+
+
+@pytest.fixture
+def block(exported):
+    return Block(structure("water:8"), exported("tiny-1p1"))
+
+
+@pytest.mark.parametrize(
+    ("style", "message"),
+    [
+        ("colour blue", "a keyword must be one of device, charge, ... found 'colour'"),
+        ("device tpu", "'device' must be auto, cpu or cuda, found 'tpu'"),
+        ("device cuda", "'device cuda' must find a CUDA or ROCm device"),
+        ("charge 101", "'charge' must be a whole number from -100 to 100, found '101'"),
+        ("spin -1", "'spin' must be a whole number from 0 to 100, found '-1'"),
+        ("spin 1.5", "'spin' must be a whole number from 0 to 100, found '1.5'"),
+        ("chunk 0", "'chunk' must be a whole number of edges, 1 or more, found '0'"),
+        ("recompute maybe", "'recompute' must be auto, on or off, found 'maybe'"),
+        ("exchange pigeon", "'exchange' must be auto, host or device, found 'pigeon'"),
+        ("chunk", "'chunk' must be ... found nothing"),
+    ],
+)
+def test_options_are_checked(style, message, block, tmp_path):
+    if style == "device cuda":
+        import torch
+
+        if torch.accelerator.is_available():
+            pytest.skip("there is an accelerator here")
+    block.style = style
+    refuse(block.setup(tmp_path, 0) + "\nrun 0\n", tmp_path, message)
+
+
+@pytest.mark.parametrize(
+    ("elements", "message"),
+    [
+        ("H Wasser", "an element that model UMA-1.1 knows (H to Es), found 'Wasser'"),
+        ("H Fm", "an element that model UMA-1.1 knows (H to Es), found 'Fm'"),
+        ("H", "one element or NULL per atom type, 2 in all, found 1"),
+    ],
+)
+def test_elements_are_checked(elements, message, block, tmp_path):
+    script = block.setup(tmp_path, 0).replace(f"{block.model} H O", f"{block.model} {elements}")
+    refuse(script + "\nrun 0\n", tmp_path, message)
+
+
+def test_missing_files_and_other_files_are_refused(block, tmp_path):
+    def with_file(name):
+        return block.setup(tmp_path, 0).replace(str(block.model), name) + "\nrun 0\n"
+
+    refuse(with_file("none.pt"), tmp_path, "there is no file 'none.pt'; check its name")
+    (tmp_path / "text.pt").write_text("not a model")
+    refuse(with_file("text.pt"), tmp_path, "FILE must be a model written by 'uma-md export'")
+    shutil.copy(checkpoint("tiny-1p1"), tmp_path / "raw.pt")
+    refuse(with_file("raw.pt"), tmp_path, "FILE must be a model written by 'uma-md export'")
+    whole = block.model.read_bytes()
+    (tmp_path / "cut.pt").write_bytes(whole[: len(whole) // 2])
+    refuse(with_file("cut.pt"), tmp_path, "FILE must be a model written by 'uma-md export'")
+
+
+def test_other_units_and_newton_off_are_refused(block, tmp_path):
+    script = block.setup(tmp_path, 0) + "\nrun 0\n"
+    refuse(
+        script.replace("units metal", "units lj"),
+        tmp_path,
+        "units must be metal or real, found 'lj'",
+    )
+    refuse("newton off\n" + script, tmp_path, "newton must be on for pairs, but it is off")
+
+
+def test_atoms_that_the_file_is_not_merged_for_are_refused(exported, tmp_path):
+    block = Block(structure("nacl:2"), exported("tiny-1p1", merge_for="H2O"))
+    script = block.setup(tmp_path, 0) + "\nrun 0\n"
+    refuse(script, tmp_path, "the file is merged for, H2O1, found Na32Cl32; export the model")
+    water = Block(structure("water:8"), block.model, "charge 1")
+    script = water.setup(tmp_path, 0) + "\nrun 0\n"
+    refuse(script, tmp_path, "merged for, 0 and 1, found 1 and 1; export the model again")
+
+
+def test_atoms_at_one_place_and_too_dense_atoms_are_refused(block, exported, tmp_path):
+    script = block.setup(tmp_path, 0) + "\nset atom 2 x 1.0 y 1.0 z 1.0\n"
+    script += "set atom 3 x 1.0 y 1.0 z 1.0\nrun 0\n"
+    refuse(script, tmp_path, "atoms must be apart, but two of them are at the same place")
+    dense = structure("shear")
+    dense.set_cell(dense.cell * 0.5, scale_atoms=True)
+    script = Block(dense, exported("tiny-1p1", "omat")).setup(tmp_path, 0) + "\nrun 0\n"
+    refuse(script, tmp_path, "an atom must have at most 300 neighbors within the model's cutoff")
+
+
+def test_a_lone_atom_is_refused_by_models_without_them(exported, tmp_path):
+    from ase import Atoms
+
+    block = Block(Atoms("H"), exported("tiny-1p1"))
+    message = "UMA-1.1 must have at least 2 atoms in a box that is not periodic, found 1"
+    refuse(block.setup(tmp_path, 0) + "\nrun 0\n", tmp_path, message)
+
+
+def test_a_run_that_breaks_ends_on_every_rank_without_going_on(block, tmp_path):
+    """The box collapses in the middle of a run: no step is written after the error."""
+    script = block.setup(tmp_path, 0) + (
+        "\nfix squeeze all deform 1 x scale 0.5 y scale 0.5 z scale 0.5 remap x\n"
+        "thermo 1\nrun 10\n"
+    )
+    refuse(script, tmp_path, "Setting up Verlet run ... an atom must have at most 300 neighbors")
