@@ -97,6 +97,8 @@ def test_merging_reads_structure_files(tmp_path):
         ({"spin": -1}, "spin must be 0 to 100, found -1"),
         ({"dtype": "float16"}, "dtype must be one of float32, float64; found 'float16'"),
         ({"merge_for": "water?"}, "--merge-for must be a formula .* found 'water\\?'"),
+        ({"merge_for": "Qq"}, "--merge-for must be a formula .* found 'Qq'"),
+        ({"merge_for": __file__}, "--merge-for must be .* a structure file that ASE reads"),
         ({"merge_for": "FmO"}, r"knows the elements H to Es, found Fm \(atomic number 100\)"),
     ],
 )

@@ -10,6 +10,7 @@ from ase import Atoms
 from ase.data import atomic_numbers as numbers_of
 from ase.formula import Formula
 from ase.io import read
+from ase.io.formats import UnknownFileTypeError
 
 from uma_md import exported
 from uma_md.loading import DTYPES, UMASource, counts_tensor
@@ -82,14 +83,15 @@ def composition(text: str) -> dict[str, int]:
     ValueError
         When the text is neither.
     """
-    if Path(text).is_file():
-        atoms = read(text, index=-1)
-        assert isinstance(atoms, Atoms)
-        return count_elements(atoms.numbers)
     try:
+        if Path(text).is_file():
+            atoms = read(text, index=-1)
+            assert isinstance(atoms, Atoms)
+            return count_elements(atoms.numbers)
         counts = Formula(text).count()
-    except ValueError as error:
+        return {symbol: int(counts[symbol]) for symbol in sorted(counts, key=numbers_of.__getitem__)}
+    except (ValueError, KeyError, UnknownFileTypeError) as error:
         raise ValueError(
-            f"--merge-for must be a formula such as (H2O)32 or a structure file, found {text!r}"
+            f"--merge-for must be a formula such as (H2O)32 or a structure file that ASE reads, "
+            f"found {text!r}"
         ) from error
-    return {symbol: int(count) for symbol, count in counts.items()}

