@@ -89,7 +89,9 @@ def composition(text: str) -> dict[str, int]:
             assert isinstance(atoms, Atoms)
             return count_elements(atoms.numbers)
         counts = Formula(text).count()
-        return {symbol: int(counts[symbol]) for symbol in sorted(counts, key=numbers_of.__getitem__)}
+        return {
+            symbol: int(counts[symbol]) for symbol in sorted(counts, key=numbers_of.__getitem__)
+        }
     except (ValueError, KeyError, UnknownFileTypeError) as error:
         raise ValueError(
             f"--merge-for must be a formula such as (H2O)32 or a structure file that ASE reads, "

@@ -88,7 +88,7 @@ def build(
         report("the plugin is built already")
         return folder
     report(f"C++ compiler: {_compiler_version(_find_compiler())}")
-    report("compiling the plugin, which takes a few minutes")
+    report("compiling the plugin, which takes about a minute")
     _compile(toolchain, folder, verbose)
     return folder
 
