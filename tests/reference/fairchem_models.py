@@ -75,6 +75,7 @@ VARIANTS = {
     "tiny-1p1": ({**FIRST, **_sizes(16, 2, 4, 16)}, None),
     "tiny-m": ({**FIRST, **_sizes(16, 3, 4, 16), "lmax": 4}, None),
     "tiny-1p2": ({**SECOND, **_sizes(16, 2, 4, 16)}, "UMA-S-1.2"),
+    "tiny-l6": ({**FIRST, **_sizes(8, 2, 2, 8), "lmax": 6, "mmax": 3}, None),
     "tiny-1p2p1": ({**SECOND, **_sizes(16, 3, 4, 16), "cutoff": 5.0}, "UMA-S-1.2.1"),
 }
 

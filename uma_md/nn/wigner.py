@@ -25,7 +25,7 @@ def real_spherical_harmonics(lmax: int, directions: np.ndarray) -> list[np.ndarr
     list of (points, 2 l + 1), one array per degree.
     """
     x, y, z = directions.T
-    sine = np.sqrt(np.maximum(0.0, 1.0 - y * y))
+    sine = np.hypot(x, z)
     azimuth = np.arctan2(x, z)
     legendre = _legendre(lmax, y, sine)
     harmonics = []
