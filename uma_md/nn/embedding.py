@@ -35,7 +35,7 @@ class EdgeGeometry(nn.Module):
         vectors: torch.Tensor,
         sender_numbers: torch.Tensor,
         receiver_numbers: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    ) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor]:
         """Describe edges.
 
         Parameters
@@ -47,17 +47,18 @@ class EdgeGeometry(nn.Module):
 
         Returns
         -------
-        rotations : (edges, kept, (lmax + 1)**2)
-        envelope : (edges, 1, 1)
+        rotations
+            As ``uma_md.nn.frame.EdgeFrame`` gives them.
+        envelope : (edges, 1)
         invariants : (edges, num_distance_basis + 2 edge_channels)
         """
         distances = vectors.square().sum(dim=1).sqrt()
-        rotations = self.frame.matrices(vectors / distances.unsqueeze(1))
+        rotations = self.frame(vectors / distances.unsqueeze(1))
         invariants = torch.cat(
             (self.basis(distances), self.sender(sender_numbers), self.receiver(receiver_numbers)),
             dim=1,
         )
-        return rotations, self.envelope(distances).view(-1, 1, 1), invariants
+        return rotations, self.envelope(distances).unsqueeze(1), invariants
 
 
 class EdgeEmbedding(nn.Module):
@@ -72,9 +73,13 @@ class EdgeEmbedding(nn.Module):
         self.radial = RadialNetwork(in_features, hidden, self.degrees * channels)
 
     def forward(
-        self, rotations: torch.Tensor, envelope: torch.Tensor, invariants: torch.Tensor
+        self, rotations: list[torch.Tensor], envelope: torch.Tensor, invariants: torch.Tensor
     ) -> torch.Tensor:
         """Messages of edges, (edges, (lmax + 1)**2, channels)."""
-        radial = self.radial(invariants).view(-1, self.degrees, self.channels)
-        radial = radial * (envelope / self.rescale)
-        return torch.bmm(rotations[:, : self.degrees].transpose(1, 2), radial)
+        radial = self.radial(invariants) * (envelope / self.rescale)
+        rows = radial.view(-1, self.degrees, 1, self.channels).unbind(1)
+        degrees = [rows[0]]
+        for index, rotation in enumerate(rotations):
+            zero = rotation.shape[1] // 2
+            degrees.append(rotation[:, zero].unsqueeze(2) * rows[index + 1])
+        return torch.cat(degrees, dim=1)

@@ -19,12 +19,12 @@ class EdgeGate(nn.Module):
     def forward(self, blocks: list[torch.Tensor]) -> list[torch.Tensor]:
         """Apply the gates and drop them from the m = 0 block."""
         width = self.lmax * self.channels
-        gates = torch.sigmoid(blocks[0][:, :width])
-        scalars = nn.functional.silu(blocks[0][:, width : width + self.channels])
-        vectors = blocks[0][:, width + self.channels :] * gates
-        out = [torch.cat((scalars, vectors), dim=1)]
+        values, scalars, vectors = blocks[0].split([width, self.channels, width], dim=1)
+        gates = torch.sigmoid(values)
+        out = [torch.cat((nn.functional.silu(scalars), vectors * gates), dim=1)]
         for m in range(1, len(blocks)):
-            gate = gates[:, (m - 1) * self.channels :].unsqueeze(1)
+            gate = gates if m == 1 else gates[:, (m - 1) * self.channels :]
+            gate = gate.unsqueeze(1)
             out.append((blocks[m].view(gate.shape[0], 2, gate.shape[2]) * gate).flatten(1))
         return out
 
