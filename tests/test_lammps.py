@@ -159,3 +159,16 @@ def test_null_types_are_not_seen_by_the_model(exported, calculators, tmp_path):
     forces = np.loadtxt(tmp_path / "f.txt", skiprows=9)
     assert np.abs(forces[: len(water)] - water.get_forces()).max() < 1e-8
     assert (forces[len(water) :] == 0).all()
+
+
+def test_per_atom_virials_do_not_depend_on_ranks(exported, tmp_path):
+    """Half of each edge's virial to each end, and nine components whose symmetric part is six."""
+    atoms = structure("shear")
+    block = Block(atoms, exported("tiny-1p2p1", "omat"))
+    one, three = (static([block], ranks, tmp_path / str(ranks))[0] for ranks in (1, 3))
+    assert np.abs(one.atom_stress).max() > 1e-4
+    assert one.atom_stress == pytest.approx(three.atom_stress, abs=1e-9)
+    assert one.centroid_stress == pytest.approx(three.centroid_stress, abs=1e-9)
+    nine = one.centroid_stress
+    symmetric = (nine[:, 3:6] + nine[:, 6:9]) / 2
+    assert np.hstack((nine[:, :3], symmetric)) == pytest.approx(one.atom_stress, abs=1e-10)
