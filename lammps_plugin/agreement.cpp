@@ -6,7 +6,6 @@
 #include "lammps.h"
 #include "pointers.h"
 
-#include <algorithm>
 #include <mpi.h>
 #include <string_view>
 

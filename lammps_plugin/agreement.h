@@ -17,8 +17,8 @@ namespace uma {
 // The text of a failure without libtorch's stack traces.
 std::string readable(const std::exception &failure);
 
-// Work that all ranks of 'world' do at the same time and without talking to each other: when it
-// throws on any of them, all of them stop with the text of the first that failed.
+// Work that all ranks of 'world' do at the same time, and that no rank leaves while others wait
+// for it: when it throws on any of them, all of them stop with the text of the first that failed.
 void all_or_none(LAMMPS_NS::LAMMPS *lmp, const std::function<void()> &work);
 
 // Work in whose midst ranks may wait for each other: a rank where it throws stops the others.

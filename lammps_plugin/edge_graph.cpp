@@ -2,17 +2,23 @@
 
 #include "edge_graph.h"
 
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/stack.h>
+#include <ATen/ops/zeros.h>
+
 #include <stdexcept>
 #include <string>
 
 namespace uma {
 namespace {
 
-torch::Tensor index_tensor(const std::vector<int64_t> &indices, torch::Device device)
+at::Tensor index_tensor(const std::vector<int64_t> &indices, at::Device device)
 {
   auto *data = const_cast<int64_t *>(indices.data());    // from_blob takes no const data
-  return torch::from_blob(data, {int64_t(indices.size())}, torch::kLong)
-      .to(device, torch::kLong, /*non_blocking=*/false, /*copy=*/true);
+  return at::from_blob(data, {int64_t(indices.size())}, at::kLong)
+      .to(device, at::kLong, /*non_blocking=*/false, /*copy=*/true);
 }
 
 // The value of each atom, sorted into rows; several images of an atom agree.
@@ -28,7 +34,7 @@ std::vector<int64_t> by_row(const std::vector<int64_t> &values, const std::vecto
 
 }    // namespace
 
-EdgeGraph::EdgeGraph(torch::Device device, torch::ScalarType dtype, double cutoff,
+EdgeGraph::EdgeGraph(at::Device device, at::ScalarType dtype, double cutoff,
                      int64_t max_neighbors) :
     device_(device),
     dtype_(dtype),
@@ -48,9 +54,9 @@ void EdgeGraph::set_candidates(const Candidates &candidates)
       by_row(candidates.atomic_numbers, candidates.rows, candidates.num_rows), device_);
 }
 
-void EdgeGraph::update(const torch::Tensor &positions)
+void EdgeGraph::update(const at::Tensor &positions)
 {
-  const torch::NoGradGuard no_grad;
+  const at::NoGradGuard no_grad;
   const auto x = positions.to(device_);
   const auto differences =
       x.index_select(0, candidate_senders_) - x.index_select(0, candidate_receivers_);
@@ -65,12 +71,12 @@ void EdgeGraph::update(const torch::Tensor &positions)
   check(squares);
 }
 
-void EdgeGraph::check(const torch::Tensor &squares) const
+void EdgeGraph::check(const at::Tensor &squares) const
 {
   if (num_edges() == 0) return;
   const auto nearest = squares.min();
   const auto most = receivers_.bincount().max();
-  const auto found = torch::stack({nearest, most.to(torch::kFloat64)}).to(torch::kCPU);
+  const auto found = at::stack({nearest, most.to(at::kDouble)}).to(at::kCPU);
   if (found[0].item<double>() == 0.0) {
     throw std::runtime_error("pair_style uma: atoms must be apart, but two of them are at the same "
                              "place; check the starting structure");
@@ -83,22 +89,22 @@ void EdgeGraph::check(const torch::Tensor &squares) const
       "; check the density of the structure (the model was not made for more)");
 }
 
-torch::Tensor EdgeGraph::forces(const torch::Tensor &gradients) const
+at::Tensor EdgeGraph::forces(const at::Tensor &gradients) const
 {
-  auto forces = torch::zeros({num_atoms_, 3}, gradients.options());
+  auto forces = at::zeros({num_atoms_, 3}, gradients.options());
   forces.index_add_(0, receiver_atoms_, gradients);
   return forces.index_add_(0, sender_atoms_, gradients, -1);
 }
 
-torch::Tensor EdgeGraph::virial(const torch::Tensor &gradients) const
+at::Tensor EdgeGraph::virial(const at::Tensor &gradients) const
 {
   return -exact_vectors_.t().matmul(gradients);
 }
 
-torch::Tensor EdgeGraph::atom_virials(const torch::Tensor &gradients) const
+at::Tensor EdgeGraph::atom_virials(const at::Tensor &gradients) const
 {
   const auto halves = -0.5 * exact_vectors_.unsqueeze(2) * gradients.unsqueeze(1);
-  auto virials = torch::zeros({num_atoms_, 3, 3}, gradients.options());
+  auto virials = at::zeros({num_atoms_, 3, 3}, gradients.options());
   virials.index_add_(0, receiver_atoms_, halves);
   return virials.index_add_(0, sender_atoms_, halves);
 }

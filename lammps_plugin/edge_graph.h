@@ -4,8 +4,8 @@
 #ifndef UMA_EDGE_GRAPH_H
 #define UMA_EDGE_GRAPH_H
 
+#include <ATen/core/Tensor.h>
 #include <cstdint>
-#include <torch/types.h>
 #include <vector>
 
 namespace uma {
@@ -23,43 +23,43 @@ class EdgeGraph {
     int64_t num_owned = 0, num_rows = 0;
   };
 
-  EdgeGraph(torch::Device device, torch::ScalarType dtype, double cutoff, int64_t max_neighbors);
+  EdgeGraph(at::Device device, at::ScalarType dtype, double cutoff, int64_t max_neighbors);
 
   void set_candidates(const Candidates &candidates);
 
   // Selects the edges at these positions: (atoms, 3) float64. Throws std::runtime_error when atoms
   // coincide or have more neighbors than the model was made for.
-  void update(const torch::Tensor &positions);
+  void update(const at::Tensor &positions);
 
   int64_t num_owned() const { return num_owned_; }
   int64_t num_edges() const { return vectors_.size(0); }
-  const torch::Tensor &atomic_numbers() const { return atomic_numbers_; }    // (rows,)
-  torch::Tensor owned_numbers() const { return atomic_numbers_.narrow(0, 0, num_owned_); }
-  const torch::Tensor &vectors() const { return vectors_; }        // (edges, 3), the model's dtype
-  const torch::Tensor &senders() const { return senders_; }        // (edges,), rows
-  const torch::Tensor &receivers() const { return receivers_; }    // (edges,), rows
+  const at::Tensor &atomic_numbers() const { return atomic_numbers_; }    // (rows,)
+  at::Tensor owned_numbers() const { return atomic_numbers_.narrow(0, 0, num_owned_); }
+  const at::Tensor &vectors() const { return vectors_; }        // (edges, 3), the model's dtype
+  const at::Tensor &senders() const { return senders_; }        // (edges,), rows
+  const at::Tensor &receivers() const { return receivers_; }    // (edges,), rows
 
   // From dE/dvector of each edge, (edges, 3) float64:
-  torch::Tensor forces(const torch::Tensor &gradients) const;    // (atoms, 3), ghosts included
-  torch::Tensor virial(const torch::Tensor &gradients) const;    // (3, 3)
+  at::Tensor forces(const at::Tensor &gradients) const;    // (atoms, 3), ghosts included
+  at::Tensor virial(const at::Tensor &gradients) const;    // (3, 3)
   // Half of each edge's virial to each end: (atoms, 3, 3), ghosts included.
-  torch::Tensor atom_virials(const torch::Tensor &gradients) const;
+  at::Tensor atom_virials(const at::Tensor &gradients) const;
 
   double memory_usage() const;
 
  private:
-  void check(const torch::Tensor &squares) const;
+  void check(const at::Tensor &squares) const;
 
-  torch::Device device_;
-  torch::ScalarType dtype_;
+  at::Device device_;
+  at::ScalarType dtype_;
   double cutoff_;
   int64_t max_neighbors_;
   int64_t num_atoms_ = 0, num_owned_ = 0;
-  torch::Tensor candidate_receivers_, candidate_senders_;    // LAMMPS's indices
-  torch::Tensor rows_, atomic_numbers_;
-  torch::Tensor receiver_atoms_, sender_atoms_;    // of the edges, LAMMPS's indices
-  torch::Tensor exact_vectors_;                    // float64
-  torch::Tensor vectors_, senders_, receivers_;
+  at::Tensor candidate_receivers_, candidate_senders_;    // LAMMPS's indices
+  at::Tensor rows_, atomic_numbers_;
+  at::Tensor receiver_atoms_, sender_atoms_;    // of the edges, LAMMPS's indices
+  at::Tensor exact_vectors_;                    // float64
+  at::Tensor vectors_, senders_, receivers_;
 };
 
 }    // namespace uma

@@ -2,13 +2,17 @@
 
 #include "evaluator.h"
 
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/ones_like.h>
+#include <ATen/ops/zeros_like.h>
 #include <algorithm>
 #include <torch/csrc/autograd/autograd.h>
 #include <utility>
 
 namespace uma {
 
-using torch::Tensor;
+using at::Tensor;
 
 Evaluator::Evaluator(ScriptedModel &model, const HaloExchange &exchange, int64_t chunk) :
     model_(model),
@@ -19,20 +23,20 @@ Evaluator::Evaluator(ScriptedModel &model, const HaloExchange &exchange, int64_t
 
 Evaluation Evaluator::operator()(const EdgeGraph &graph, bool keep, int64_t natoms)
 {
-  const torch::NoGradGuard no_grad;
+  const at::NoGradGuard no_grad;
   natoms_ = natoms;
   traces_.clear();
   const auto x = forward(graph, keep);
   const auto readout =
       trace([&](const Tensors &in) { return model_.readout(in[0], graph.owned_numbers()); }, {x});
-  const auto g = pull_back(readout, torch::ones_like(readout.value))[0];
-  return {readout.value.detach(), reverse(graph, g).to(torch::kFloat64)};
+  const auto g = pull_back(readout, at::ones_like(readout.value))[0];
+  return {readout.value.detach(), reverse(graph, g).to(at::kDouble)};
 }
 
 Evaluator::Trace Evaluator::trace(const std::function<Tensor(const Tensors &)> &function,
                                   const Tensors &inputs)
 {
-  const torch::AutoGradMode gradients_on(true);
+  const at::AutoGradMode gradients_on(true);
   Trace trace;
   for (const Tensor &input : inputs) trace.leaves.push_back(input.detach().requires_grad_());
   trace.value = function(trace.leaves);
@@ -69,7 +73,7 @@ Tensor Evaluator::forward(const EdgeGraph &graph, bool keep)
   }
   for (int64_t layer = 0; layer < model_.num_layers(); layer++) {
     const auto h = exchange_.forward(model_.normalize(layer, x));
-    LayerTrace trace{x, h, torch::zeros_like(x), {}, {}, {}};
+    LayerTrace trace{x, h, at::zeros_like(x), {}, {}, {}};
     gather_messages(pieces, layer, trace, keep);
     x = model_.update(layer, x, trace.m);
     if (model_.num_balanced() > 0) x = balance(trace, x);
@@ -114,7 +118,7 @@ Evaluator::Trace Evaluator::traced_messages(int64_t layer, const Tensor &h, cons
 Tensor Evaluator::reverse(const EdgeGraph &graph, Tensor g)
 {
   const auto pieces = chunks(graph);
-  auto gradients = torch::zeros_like(graph.vectors());
+  auto gradients = at::zeros_like(graph.vectors());
   for (int64_t layer = model_.num_layers() - 1; layer >= 0; layer--) {
     g = reverse_layer(pieces, layer, traces_.back(), g, gradients);
     traces_.pop_back();
@@ -152,7 +156,7 @@ Tensor Evaluator::reverse_balance(const LayerTrace &trace, const Tensor &g)
 Tensor Evaluator::reverse_messages(const std::vector<Chunk> &chunks, int64_t layer,
                                    LayerTrace &trace, const Tensor &g_m, Tensor &gradients)
 {
-  auto g_h = torch::zeros_like(trace.h);
+  auto g_h = at::zeros_like(trace.h);
   for (size_t k = 0; k < chunks.size(); k++) {
     const Chunk &c = chunks[k];
     const Trace messages = trace.kept.empty() ? traced_messages(layer, trace.h, c)

@@ -15,8 +15,8 @@
 namespace uma {
 
 struct Evaluation {
-  torch::Tensor energies;     // (owned,), eV, float64
-  torch::Tensor gradients;    // (edges, 3), eV/angstrom, float64: dE/dvector
+  at::Tensor energies;     // (owned,), eV, float64
+  at::Tensor gradients;    // (edges, 3), eV/angstrom, float64: dE/dvector
 };
 
 class Evaluator {
@@ -28,45 +28,45 @@ class Evaluator {
   Evaluation operator()(const EdgeGraph &graph, bool keep, int64_t natoms);
 
  private:
-  using Tensors = std::vector<torch::Tensor>;
+  using Tensors = std::vector<at::Tensor>;
 
   // A value, and the leaves that it was computed from with gradients on.
   struct Trace {
-    torch::Tensor value;
+    at::Tensor value;
     Tensors leaves;
   };
 
   // What the forward sweep leaves of a layer for the reverse sweep.
   struct LayerTrace {
-    torch::Tensor x, h, m;
-    torch::Tensor updated, sums;    // defined for models with balanced channels
-    std::vector<Trace> kept;        // messages, chunk by chunk
+    at::Tensor x, h, m;
+    at::Tensor updated, sums;    // defined for models with balanced channels
+    std::vector<Trace> kept;     // messages, chunk by chunk
   };
 
   // A run of edges, and what every edge stage takes of them.
   struct Chunk {
     int64_t first, count;
-    torch::Tensor senders, receivers, vectors, sender_numbers, receiver_numbers;
+    at::Tensor senders, receivers, vectors, sender_numbers, receiver_numbers;
   };
 
-  static Trace trace(const std::function<torch::Tensor(const Tensors &)> &function,
+  static Trace trace(const std::function<at::Tensor(const Tensors &)> &function,
                      const Tensors &inputs);
-  static Tensors pull_back(const Trace &trace, const torch::Tensor &gradient);
+  static Tensors pull_back(const Trace &trace, const at::Tensor &gradient);
 
   std::vector<Chunk> chunks(const EdgeGraph &graph) const;
-  torch::Tensor forward(const EdgeGraph &graph, bool keep);
+  at::Tensor forward(const EdgeGraph &graph, bool keep);
   void gather_messages(const std::vector<Chunk> &chunks, int64_t layer, LayerTrace &trace,
                        bool keep);
-  torch::Tensor balance(LayerTrace &trace, const torch::Tensor &x);
-  Trace traced_messages(int64_t layer, const torch::Tensor &h, const Chunk &chunk);
-  torch::Tensor reverse(const EdgeGraph &graph, torch::Tensor g);
-  torch::Tensor reverse_layer(const std::vector<Chunk> &chunks, int64_t layer, LayerTrace &trace,
-                              torch::Tensor g, torch::Tensor &gradients);
-  torch::Tensor reverse_balance(const LayerTrace &trace, const torch::Tensor &g);
-  torch::Tensor reverse_messages(const std::vector<Chunk> &chunks, int64_t layer, LayerTrace &trace,
-                                 const torch::Tensor &g_m, torch::Tensor &gradients);
-  void reverse_edge_embedding(const std::vector<Chunk> &chunks, const torch::Tensor &g,
-                              torch::Tensor &gradients);
+  at::Tensor balance(LayerTrace &trace, const at::Tensor &x);
+  Trace traced_messages(int64_t layer, const at::Tensor &h, const Chunk &chunk);
+  at::Tensor reverse(const EdgeGraph &graph, at::Tensor g);
+  at::Tensor reverse_layer(const std::vector<Chunk> &chunks, int64_t layer, LayerTrace &trace,
+                           at::Tensor g, at::Tensor &gradients);
+  at::Tensor reverse_balance(const LayerTrace &trace, const at::Tensor &g);
+  at::Tensor reverse_messages(const std::vector<Chunk> &chunks, int64_t layer, LayerTrace &trace,
+                              const at::Tensor &g_m, at::Tensor &gradients);
+  void reverse_edge_embedding(const std::vector<Chunk> &chunks, const at::Tensor &g,
+                              at::Tensor &gradients);
 
   ScriptedModel &model_;
   const HaloExchange &exchange_;

@@ -3,6 +3,9 @@
 #include "halo_exchange.h"
 
 #include <ATen/DeviceAccelerator.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
 #include <algorithm>
 #include <compare>
 
@@ -18,7 +21,7 @@ constexpr int TAG = 1;
 // One row of a tensor as an MPI type, so that message lengths count rows and not bytes.
 class RowType {
  public:
-  explicit RowType(const torch::Tensor &rows)
+  explicit RowType(const at::Tensor &rows)
   {
     int64_t bytes = rows.element_size();
     for (int64_t axis = 1; axis < rows.dim(); axis++) bytes *= rows.size(axis);
@@ -34,16 +37,16 @@ class RowType {
   MPI_Datatype type_;
 };
 
-torch::Tensor rows_like(const torch::Tensor &tensor, int64_t rows)
+at::Tensor rows_like(const at::Tensor &tensor, int64_t rows)
 {
   auto shape = tensor.sizes().vec();
   shape[0] = rows;
-  return torch::empty(shape, tensor.options());
+  return at::empty(shape, tensor.options());
 }
 
-torch::Tensor pinned_like(const torch::Tensor &tensor)
+at::Tensor pinned_like(const at::Tensor &tensor)
 {
-  return torch::empty(tensor.sizes(), tensor.options().device(torch::kCPU).pinned_memory(true));
+  return at::empty(tensor.sizes(), tensor.options().device(at::kCPU).pinned_memory(true));
 }
 
 }    // namespace
@@ -63,7 +66,7 @@ bool mpi_reads_device_memory()
 #endif
 }
 
-HaloExchange::HaloExchange(MPI_Comm world, torch::Device device, bool through_host) :
+HaloExchange::HaloExchange(MPI_Comm world, at::Device device, bool through_host) :
     device_(device),
     through_host_(through_host && !device.is_cpu())
 {
@@ -127,14 +130,16 @@ void HaloExchange::ask_owners(const std::vector<Owner> &remote)
   sources_ = grouped(wanted);
   targets_ = grouped(asked);
   const int64_t total = targets_.empty() ? 0 : targets_.back().first + targets_.back().rows;
-  const auto asked_rows = torch::empty({total}, torch::kLong);
-  send_and_receive(torch::tensor(wanted_rows, torch::kLong), sources_, asked_rows, targets_);
+  const auto asked_rows = at::empty({total}, at::kLong);
+  const auto wanted_tensor =
+      at::from_blob(wanted_rows.data(), {int64_t(wanted_rows.size())}, at::kLong);
+  send_and_receive(wanted_tensor, sources_, asked_rows, targets_);
   sent_rows_ = asked_rows.to(device_);
 }
 
-torch::Tensor HaloExchange::forward(const torch::Tensor &owned) const
+at::Tensor HaloExchange::forward(const at::Tensor &owned) const
 {
-  const torch::NoGradGuard no_grad;
+  const at::NoGradGuard no_grad;
   const auto all = rows_like(owned, num_owned_ + num_remote_);
   all.narrow(0, 0, num_owned_).copy_(owned);
   transfer(owned.index_select(0, sent_rows_), targets_, all.narrow(0, num_owned_, num_remote_),
@@ -142,27 +147,26 @@ torch::Tensor HaloExchange::forward(const torch::Tensor &owned) const
   return all;
 }
 
-torch::Tensor HaloExchange::reverse(const torch::Tensor &all) const
+at::Tensor HaloExchange::reverse(const at::Tensor &all) const
 {
-  const torch::NoGradGuard no_grad;
+  const at::NoGradGuard no_grad;
   const auto returned = rows_like(all, sent_rows_.size(0));
   transfer(all.narrow(0, num_owned_, num_remote_), sources_, returned, targets_);
   auto owned = all.narrow(0, 0, num_owned_).clone();
   return owned.index_add_(0, sent_rows_, returned);
 }
 
-torch::Tensor HaloExchange::sum(const torch::Tensor &part) const
+at::Tensor HaloExchange::sum(const at::Tensor &part) const
 {
-  const torch::NoGradGuard no_grad;
-  auto total =
-      part.to(torch::kCPU, torch::kFloat64, /*non_blocking=*/false, /*copy=*/true).contiguous();
+  const at::NoGradGuard no_grad;
+  auto total = part.to(at::kCPU, at::kDouble, /*non_blocking=*/false, /*copy=*/true).contiguous();
   MPI_Allreduce(MPI_IN_PLACE, total.data_ptr<double>(), int(total.numel()), MPI_DOUBLE, MPI_SUM,
                 comm_);
   return total.to(part.device());
 }
 
-void HaloExchange::transfer(const torch::Tensor &out, const std::vector<Peer> &receivers,
-                            const torch::Tensor &in, const std::vector<Peer> &senders) const
+void HaloExchange::transfer(const at::Tensor &out, const std::vector<Peer> &receivers,
+                            const at::Tensor &in, const std::vector<Peer> &senders) const
 {
   if (!through_host_) {
     if (!device_.is_cpu()) at::accelerator::synchronizeDevice(device_.index());
@@ -175,11 +179,11 @@ void HaloExchange::transfer(const torch::Tensor &out, const std::vector<Peer> &r
   in.copy_(host_in);
 }
 
-void HaloExchange::send_and_receive(const torch::Tensor &out, const std::vector<Peer> &receivers,
-                                    const torch::Tensor &in, const std::vector<Peer> &senders) const
+void HaloExchange::send_and_receive(const at::Tensor &out, const std::vector<Peer> &receivers,
+                                    const at::Tensor &in, const std::vector<Peer> &senders) const
 {
   const RowType row(in);
-  const auto place = [](const torch::Tensor &buffer, const Peer &peer) {
+  const auto place = [](const at::Tensor &buffer, const Peer &peer) {
     return buffer.narrow(0, peer.first, peer.rows).data_ptr();
   };
   std::vector<MPI_Request> requests;

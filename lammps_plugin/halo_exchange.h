@@ -4,9 +4,9 @@
 #ifndef UMA_HALO_EXCHANGE_H
 #define UMA_HALO_EXCHANGE_H
 
+#include <ATen/core/Tensor.h>
 #include <cstdint>
 #include <mpi.h>
-#include <torch/types.h>
 #include <vector>
 
 namespace uma {
@@ -25,7 +25,7 @@ bool mpi_reads_device_memory();
 class HaloExchange {
  public:
   // Collective over 'world'.
-  HaloExchange(MPI_Comm world, torch::Device device, bool through_host);
+  HaloExchange(MPI_Comm world, at::Device device, bool through_host);
   ~HaloExchange();
   HaloExchange(const HaloExchange &) = delete;
   HaloExchange &operator=(const HaloExchange &) = delete;
@@ -39,9 +39,9 @@ class HaloExchange {
   int64_t num_remote() const { return num_remote_; }
 
   // All three are collective, also for ranks without rows.
-  torch::Tensor forward(const torch::Tensor &owned) const;    // owned rows, then remote ones
-  torch::Tensor reverse(const torch::Tensor &all) const;      // owned rows + what others return
-  torch::Tensor sum(const torch::Tensor &part) const;         // over all ranks
+  at::Tensor forward(const at::Tensor &owned) const;    // owned rows, then remote ones
+  at::Tensor reverse(const at::Tensor &all) const;      // owned rows + what others return
+  at::Tensor sum(const at::Tensor &part) const;         // over all ranks
 
  private:
   struct Peer {
@@ -51,19 +51,19 @@ class HaloExchange {
   };
 
   void ask_owners(const std::vector<Owner> &remote);
-  void transfer(const torch::Tensor &out, const std::vector<Peer> &receivers,
-                const torch::Tensor &in, const std::vector<Peer> &senders) const;
-  void send_and_receive(const torch::Tensor &out, const std::vector<Peer> &receivers,
-                        const torch::Tensor &in, const std::vector<Peer> &senders) const;
+  void transfer(const at::Tensor &out, const std::vector<Peer> &receivers, const at::Tensor &in,
+                const std::vector<Peer> &senders) const;
+  void send_and_receive(const at::Tensor &out, const std::vector<Peer> &receivers,
+                        const at::Tensor &in, const std::vector<Peer> &senders) const;
 
   MPI_Comm comm_ = MPI_COMM_NULL;
   int me_ = 0, nprocs_ = 1;
-  torch::Device device_;
+  at::Device device_;
   bool through_host_;
   int64_t num_owned_ = 0, num_remote_ = 0;
   std::vector<Peer> sources_;    // ranks that own rows this rank needs
   std::vector<Peer> targets_;    // ranks that need rows of this rank
-  torch::Tensor sent_rows_;      // of this rank, grouped by target
+  at::Tensor sent_rows_;         // of this rank, grouped by target
 };
 
 }    // namespace uma

@@ -32,7 +32,7 @@ struct PairUMA::State {
   uma::AtomRows rows;
   uma::Result result;
   double energy_unit = 1.0;    // of LAMMPS, per eV
-  bool planned = false;
+  bigint planned = -1;         // step of the neighbor lists that edges are planned for
   bool announced = false;
 };
 
@@ -138,7 +138,7 @@ void PairUMA::init_style()
       units == "real" ? utils::get_conversion_factor(utils::ENERGY, utils::METAL2REAL) : 1.0;
   check_neighbor_settings();
   neighbor->add_request(this, NeighConst::REQ_FULL);
-  state->planned = false;
+  state->planned = -1;
 }
 
 // The model needs every pair within its cutoff.
@@ -167,7 +167,7 @@ void PairUMA::compute(int eflag, int vflag)
 {
   ev_init(eflag, vflag);
   uma::or_abort(lmp, [this] {
-    if (neighbor->ago == 0 || !state->planned) plan_edges();
+    if (neighbor->ago == 0 || neighbor->lastcall != state->planned) plan_edges();
     const int num_atoms = atom->nlocal + atom->nghost;
     const double *positions = num_atoms > 0 ? atom->x[0] : nullptr;
     state->result = state->potential->evaluate(positions, num_atoms, vflag_atom || cvflag_atom);
@@ -183,7 +183,7 @@ void PairUMA::plan_edges()
   comm->forward_comm(this);
   count_atoms();
   state->potential->set_candidates(state->rows.candidates(*atom, *list), state->rows.owners());
-  state->planned = true;
+  state->planned = neighbor->lastcall;
 }
 
 int PairUMA::pack_forward_comm(int n, int *list, double *buf, int /*pbc_flag*/, int * /*pbc*/)

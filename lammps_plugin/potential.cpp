@@ -4,6 +4,8 @@
 
 #include "fmt/format.h"
 
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/zeros.h>
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -14,7 +16,7 @@ namespace uma {
 namespace {
 
 // Large enough to keep the device busy, small enough to fit beside everything else.
-int64_t default_chunk(torch::Device device)
+int64_t default_chunk(at::Device device)
 {
   return device.is_cpu() ? 1024 : 16384;
 }
@@ -92,7 +94,7 @@ void Potential::set_composition(const std::vector<int64_t> &counts, bool isolate
         "1; it was not made for single atoms, use another model",
         metadata().model_id));
   }
-  auto per_number = torch::zeros({model_.max_num_elements()}, torch::kLong);
+  auto per_number = at::zeros({model_.max_num_elements()}, at::kLong);
   for (size_t z = 0; z < counts.size(); z++) per_number[int64_t(z)] = counts[z];
   if (natoms_ > 0) model_.merge(per_number, *options_.charge, *options_.spin);
   counts_ = counts;
@@ -155,28 +157,28 @@ bool Potential::keeps_graph()
 
 Result Potential::evaluate(const double *positions, int64_t num_atoms, bool with_atom_virials)
 {
-  const auto x = torch::from_blob(const_cast<double *>(positions), {num_atoms, 3}, torch::kDouble);
+  const auto x = at::from_blob(const_cast<double *>(positions), {num_atoms, 3}, at::kDouble);
   graph_.update(x);
   Result result;
   if (natoms_ == 0) {
-    result.energies = torch::zeros({0}, torch::kDouble);
-    result.forces = torch::zeros({num_atoms, 3}, torch::kDouble);
-    result.atom_virials = torch::zeros({num_atoms, 3, 3}, torch::kDouble);
+    result.energies = at::zeros({0}, at::kDouble);
+    result.forces = at::zeros({num_atoms, 3}, at::kDouble);
+    result.atom_virials = at::zeros({num_atoms, 3, 3}, at::kDouble);
     return result;
   }
   const auto evaluation = (*evaluator_)(graph_, keeps_graph(), natoms_);
   const auto &gradients = evaluation.gradients;
-  result.energies = evaluation.energies.to(torch::kCPU);
+  result.energies = evaluation.energies.to(at::kCPU);
   result.energy = result.energies.sum().item<double>();
-  result.forces = graph_.forces(gradients).to(torch::kCPU);
+  result.forces = graph_.forces(gradients).to(at::kCPU);
   if (!std::isfinite(result.energy) || !result.forces.isfinite().all().item<bool>()) {
     throw std::runtime_error("pair_style uma: energy and forces must be finite, but the model gave "
                              "NaN or infinity; check the structure for atoms too close to each "
                              "other, and the time step");
   }
-  const auto virial = graph_.virial(gradients).to(torch::kCPU).contiguous();
+  const auto virial = graph_.virial(gradients).to(at::kCPU).contiguous();
   std::copy_n(virial.data_ptr<double>(), 9, result.virial.begin());
-  if (with_atom_virials) result.atom_virials = graph_.atom_virials(gradients).to(torch::kCPU);
+  if (with_atom_virials) result.atom_virials = graph_.atom_virials(gradients).to(at::kCPU);
   return result;
 }
 

@@ -21,10 +21,10 @@ namespace uma {
 
 struct Result {
   double energy = 0.0;               // of the owned atoms, eV
-  torch::Tensor energies;            // (owned,), eV
-  torch::Tensor forces;              // (atoms, 3), eV/angstrom, ghosts included
+  at::Tensor energies;               // (owned,), eV
+  at::Tensor forces;                 // (atoms, 3), eV/angstrom, ghosts included
   std::array<double, 9> virial{};    // of the edges, row by row, eV
-  torch::Tensor atom_virials;        // (atoms, 3, 3), eV, ghosts included; where asked for
+  at::Tensor atom_virials;           // (atoms, 3, 3), eV, ghosts included; where asked for
 };
 
 class Potential {

@@ -4,10 +4,15 @@
 
 #include "json.h"
 
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/zeros.h>
 #include <filesystem>
 #include <stdexcept>
+#include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/python/update_graph_executor_opt.h>
 #include <torch/csrc/jit/runtime/graph_executor.h>
+#include <torch/csrc/jit/serialization/import.h>
 #include <torch/headeronly/version.h>
 #include <utility>
 
@@ -68,7 +73,7 @@ Metadata parse_metadata(const std::string &file, const std::string &text)
   }
 }
 
-torch::jit::Module load(const std::string &file, torch::Device device, std::string &record)
+torch::jit::Module load(const std::string &file, at::Device device, std::string &record)
 {
   if (!std::filesystem::is_regular_file(file)) {
     throw std::runtime_error("pair_coeff: FILE must be a model written by 'uma-md export', but "
@@ -89,84 +94,84 @@ torch::jit::Module load(const std::string &file, torch::Device device, std::stri
 
 }    // namespace
 
-ScriptedModel::ScriptedModel(const std::string &file, torch::Device device) : device_(device)
+ScriptedModel::ScriptedModel(const std::string &file, at::Device device) : device_(device)
 {
   std::string record;
-  module_ = load(file, device, record);
+  module_ = std::make_unique<torch::jit::Module>(load(file, device, record));
   metadata_ = parse_metadata(file, record);
-  module_.eval();
-  for (auto parameter : module_.parameters()) parameter.set_requires_grad(false);
-  dtype_ = metadata_.dtype == "float64" ? torch::kFloat64 : torch::kFloat32;
-  num_layers_ = module_.attr("num_layers").toInt();
-  num_balanced_ = module_.attr("num_balanced").toInt();
-  max_num_elements_ = module_.attr("max_num_elements").toInt();
+  module_->eval();
+  for (auto parameter : module_->parameters()) parameter.set_requires_grad(false);
+  dtype_ = metadata_.dtype == "float64" ? at::kDouble : at::kFloat;
+  num_layers_ = module_->attr("num_layers").toInt();
+  num_balanced_ = module_->attr("num_balanced").toInt();
+  max_num_elements_ = module_->attr("max_num_elements").toInt();
 }
+
+ScriptedModel::~ScriptedModel() = default;
 
 // Interprets the stages as they are: the profiling executor and fusion would compile anew for
 // every number of edges.
-torch::Tensor ScriptedModel::call(const char *method, std::vector<torch::IValue> arguments)
+at::Tensor ScriptedModel::call(const char *method, std::vector<c10::IValue> arguments)
 {
   const torch::jit::GraphOptimizerEnabledGuard plain(false);
-  return module_.get_method(method)(std::move(arguments)).toTensor();
+  return module_->get_method(method)(std::move(arguments)).toTensor();
 }
 
-torch::Tensor ScriptedModel::one_system(const torch::Tensor &x) const
+at::Tensor ScriptedModel::one_system(const at::Tensor &x) const
 {
-  return torch::zeros({x.size(0)}, torch::dtype(torch::kLong).device(device_));
+  return at::zeros({x.size(0)}, at::dtype(at::kLong).device(device_));
 }
 
-void ScriptedModel::merge(const torch::Tensor &counts, int64_t charge, int64_t spin)
+void ScriptedModel::merge(const at::Tensor &counts, int64_t charge, int64_t spin)
 {
-  const torch::NoGradGuard no_grad;
+  const at::NoGradGuard no_grad;
   const torch::jit::GraphOptimizerEnabledGuard plain(false);
-  module_.get_method("merge")({counts, charge, spin});
+  module_->get_method("merge")({counts, charge, spin});
 }
 
-torch::Tensor ScriptedModel::embed(const torch::Tensor &atomic_numbers)
+at::Tensor ScriptedModel::embed(const at::Tensor &atomic_numbers)
 {
   return call("embed", {atomic_numbers});
 }
 
-torch::Tensor ScriptedModel::edge_embedding(const torch::Tensor &vectors,
-                                            const torch::Tensor &sender_numbers,
-                                            const torch::Tensor &receiver_numbers)
+at::Tensor ScriptedModel::edge_embedding(const at::Tensor &vectors,
+                                         const at::Tensor &sender_numbers,
+                                         const at::Tensor &receiver_numbers)
 {
   return call("edge_embedding", {vectors, sender_numbers, receiver_numbers});
 }
 
-torch::Tensor ScriptedModel::normalize(int64_t layer, const torch::Tensor &x)
+at::Tensor ScriptedModel::normalize(int64_t layer, const at::Tensor &x)
 {
   return call("normalize", {layer, x});
 }
 
-torch::Tensor ScriptedModel::messages(int64_t layer, const torch::Tensor &h_senders,
-                                      const torch::Tensor &h_receivers,
-                                      const torch::Tensor &vectors,
-                                      const torch::Tensor &sender_numbers,
-                                      const torch::Tensor &receiver_numbers)
+at::Tensor ScriptedModel::messages(int64_t layer, const at::Tensor &h_senders,
+                                   const at::Tensor &h_receivers, const at::Tensor &vectors,
+                                   const at::Tensor &sender_numbers,
+                                   const at::Tensor &receiver_numbers)
 {
   return call("messages",
               {layer, h_senders, h_receivers, vectors, sender_numbers, receiver_numbers});
 }
 
-torch::Tensor ScriptedModel::update(int64_t layer, const torch::Tensor &x, const torch::Tensor &m)
+at::Tensor ScriptedModel::update(int64_t layer, const at::Tensor &x, const at::Tensor &m)
 {
   return call("update", {layer, x, m});
 }
 
-torch::Tensor ScriptedModel::channel_sums(const torch::Tensor &x)
+at::Tensor ScriptedModel::channel_sums(const at::Tensor &x)
 {
   return call("channel_sums", {x, one_system(x), int64_t(1)});
 }
 
-torch::Tensor ScriptedModel::balance(const torch::Tensor &x, const torch::Tensor &sums,
-                                     int64_t natoms)
+at::Tensor ScriptedModel::balance(const at::Tensor &x, const at::Tensor &sums, int64_t natoms)
 {
-  const auto total = torch::full({1}, natoms, torch::dtype(torch::kLong).device(device_));
+  const auto total = at::full({1}, natoms, at::dtype(at::kLong).device(device_));
   return call("balance", {x, sums, one_system(x), total});
 }
 
-torch::Tensor ScriptedModel::readout(const torch::Tensor &x, const torch::Tensor &atomic_numbers)
+at::Tensor ScriptedModel::readout(const at::Tensor &x, const at::Tensor &atomic_numbers)
 {
   return call("readout", {x, atomic_numbers});
 }

@@ -4,12 +4,17 @@
 #ifndef UMA_SCRIPTED_MODEL_H
 #define UMA_SCRIPTED_MODEL_H
 
+#include <ATen/core/Tensor.h>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
-#include <torch/script.h>
 #include <vector>
+
+namespace torch::jit {
+struct Module;
+}
 
 namespace uma {
 
@@ -29,40 +34,40 @@ struct Metadata {
 class ScriptedModel {
  public:
   // Throws std::runtime_error with a sentence when the file cannot serve.
-  ScriptedModel(const std::string &file, torch::Device device);
+  ScriptedModel(const std::string &file, at::Device device);
+  ~ScriptedModel();
 
   const Metadata &metadata() const { return metadata_; }
-  torch::ScalarType dtype() const { return dtype_; }
-  torch::Device device() const { return device_; }
+  at::ScalarType dtype() const { return dtype_; }
+  at::Device device() const { return device_; }
   int64_t num_layers() const { return num_layers_; }
   int64_t num_balanced() const { return num_balanced_; }
   int64_t max_num_elements() const { return max_num_elements_; }
 
   // Number of atoms of the whole system per atomic number: before any stage, and when it changes.
-  void merge(const torch::Tensor &counts, int64_t charge, int64_t spin);
+  void merge(const at::Tensor &counts, int64_t charge, int64_t spin);
 
   // The stages; shapes and meaning are those of uma_md/model.py.
-  torch::Tensor embed(const torch::Tensor &atomic_numbers);
-  torch::Tensor edge_embedding(const torch::Tensor &vectors, const torch::Tensor &sender_numbers,
-                               const torch::Tensor &receiver_numbers);
-  torch::Tensor normalize(int64_t layer, const torch::Tensor &x);
-  torch::Tensor messages(int64_t layer, const torch::Tensor &h_senders,
-                         const torch::Tensor &h_receivers, const torch::Tensor &vectors,
-                         const torch::Tensor &sender_numbers,
-                         const torch::Tensor &receiver_numbers);
-  torch::Tensor update(int64_t layer, const torch::Tensor &x, const torch::Tensor &m);
-  torch::Tensor channel_sums(const torch::Tensor &x);
-  torch::Tensor balance(const torch::Tensor &x, const torch::Tensor &sums, int64_t natoms);
-  torch::Tensor readout(const torch::Tensor &x, const torch::Tensor &atomic_numbers);
+  at::Tensor embed(const at::Tensor &atomic_numbers);
+  at::Tensor edge_embedding(const at::Tensor &vectors, const at::Tensor &sender_numbers,
+                            const at::Tensor &receiver_numbers);
+  at::Tensor normalize(int64_t layer, const at::Tensor &x);
+  at::Tensor messages(int64_t layer, const at::Tensor &h_senders, const at::Tensor &h_receivers,
+                      const at::Tensor &vectors, const at::Tensor &sender_numbers,
+                      const at::Tensor &receiver_numbers);
+  at::Tensor update(int64_t layer, const at::Tensor &x, const at::Tensor &m);
+  at::Tensor channel_sums(const at::Tensor &x);
+  at::Tensor balance(const at::Tensor &x, const at::Tensor &sums, int64_t natoms);
+  at::Tensor readout(const at::Tensor &x, const at::Tensor &atomic_numbers);
 
  private:
-  torch::Tensor call(const char *method, std::vector<torch::IValue> arguments);
-  torch::Tensor one_system(const torch::Tensor &x) const;
+  at::Tensor call(const char *method, std::vector<c10::IValue> arguments);
+  at::Tensor one_system(const at::Tensor &x) const;
 
-  torch::Device device_;
-  torch::jit::Module module_;
+  at::Device device_;
+  std::unique_ptr<torch::jit::Module> module_;
   Metadata metadata_;
-  torch::ScalarType dtype_ = torch::kFloat32;
+  at::ScalarType dtype_ = at::kFloat;
   int64_t num_layers_ = 0, num_balanced_ = 0, max_num_elements_ = 0;
 };
 
