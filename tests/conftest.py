@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from checkpoint_files import rewrite
 
 from uma_md import UMACalculator
 from uma_md.export import export
@@ -49,3 +50,13 @@ def exported(tmp_path_factory):
         return made[key]
 
     return get
+
+
+@pytest.fixture
+def changed(tmp_path):
+    """Checkpoints rewritten with a change to their config, tasks or weights."""
+
+    def write(variant, change):
+        return rewrite(checkpoint(variant), tmp_path / "changed.pt", change)
+
+    return write

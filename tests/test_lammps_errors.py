@@ -7,6 +7,8 @@ from conftest import checkpoint
 from lammps_runs import Block, launch
 from structures import structure
 
+from uma_md.export import export
+
 pytestmark = [pytest.mark.lammps, pytest.mark.mpi]
 
 
@@ -123,3 +125,13 @@ def test_a_run_that_breaks_ends_on_every_rank_without_going_on(block, tmp_path):
         "\nfix squeeze all deform 1 x scale 0.5 y scale 0.5 z scale 0.5 remap x\nthermo 1\nrun 10\n"
     )
     refuse(script, tmp_path, "Setting up Verlet run ... an atom must have at most 300 neighbors")
+
+
+def test_a_model_that_gives_nan_ends_the_run(changed, tmp_path):
+    def spoil(_, __, ema):
+        ema["module.output_heads.energyandforcehead.head.energy_block.4.bias"][0] = float("nan")
+
+    model = tmp_path / "nan.pt"
+    export(changed("tiny-1p1", spoil), model, "omol")
+    script = Block(structure("water:8"), model).setup(tmp_path, 0) + "\nrun 10\n"
+    refuse(script, tmp_path, "energy and forces must be finite, but the model gave NaN")

@@ -1,0 +1,41 @@
+"""Checkpoint files in the published format, with changes, written without fairchem-core."""
+
+import sys
+
+import torch
+
+from uma_md.checkpoint import read_checkpoint
+
+
+def rewrite(source, target, change):
+    """Write a checkpoint anew with its content changed by ``change(model_config, tasks, ema)``."""
+    content = read_checkpoint(source)
+    names = list(content.weights)
+    ema = {"module." + name: tensor for name, tensor in content.read(names, torch.float32).items()}
+    ema["n_averaged"] = torch.tensor(1)
+    change(content.model_config, content.tasks_config, ema)
+    save_as_published(content.model_config, content.tasks_config, ema, target)
+    return target
+
+
+def save_as_published(model_config, tasks_config, ema, target):
+    """Save with torch.save under the name that the published files use for their class."""
+    module = "fairchem.core.units.mlip_unit.api.inference"
+    record = type("MLIPInferenceCheckpoint", (), {"__module__": module})
+    parents = module.split(".")
+    names = [".".join(parents[: n + 1]) for n in range(len(parents))]
+    for name in names:
+        sys.modules.setdefault(name, type(sys)(name))
+    sys.modules[module].MLIPInferenceCheckpoint = record
+    content = record()
+    content.__dict__.update(
+        model_config=model_config,
+        model_state_dict={},
+        ema_state_dict=ema,
+        tasks_config=tasks_config,
+    )
+    try:
+        torch.save(content, target)
+    finally:
+        for name in names:
+            del sys.modules[name]
