@@ -8,7 +8,7 @@ installed := $(venv)/.installed
 pip := $(bin)/python -m pip -qq --disable-pip-version-check install --constraint requirements/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint clean
+.PHONY: help setup demo test lint fuzz clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,22 @@ lint: $(installed)  ## check style and types
 	@$(bin)/ruff format --quiet --check
 	@$(bin)/mypy --no-error-summary
 	@$(bin)/clang-format --dry-run -Werror $(wildcard lammps_plugin/*.cpp lammps_plugin/*.h)
+
+# atheris is built for few Python versions, so it has an environment of its own.
+fuzz_seconds ?= 60
+fuzz_targets ?= record messages checkpoint
+fuzz_python := build/fuzz/venv/bin/python
+site_packages = $(shell $(bin)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+
+fuzz: $(installed)  ## feed the readers of files and messages mutated input
+	@test -x $(fuzz_python) || $(PYTHON) -m venv build/fuzz/venv
+	@$(fuzz_python) -m pip -qq --disable-pip-version-check install atheris==3.0.0
+	@$(bin)/python fuzz/seeds.py build/fuzz/corpus
+	@for target in $(fuzz_targets); do \
+	  PYTHONPATH=.:$(site_packages) OMP_NUM_THREADS=1 $(fuzz_python) fuzz/$$target.py build/fuzz/corpus/$$target \
+	    -max_total_time=$(fuzz_seconds) -rss_limit_mb=2048 -timeout=20 -max_len=8192 \
+	    -artifact_prefix=build/fuzz/ || exit 1; \
+	done
 
 clean:  ## remove the environment and what tools left behind
 	@rm -rf $(venv) build *.egg-info .mypy_cache .pytest_cache .ruff_cache

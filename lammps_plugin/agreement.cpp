@@ -6,8 +6,11 @@
 #include "lammps.h"
 #include "pointers.h"
 
+#include <chrono>
+#include <cstdio>
 #include <mpi.h>
 #include <string_view>
+#include <thread>
 
 using namespace LAMMPS_NS;
 
@@ -80,7 +83,13 @@ void or_abort(LAMMPS *lmp, const std::function<void()> &work)
   } catch (const std::exception &failure) {
     const std::string text = readable(failure);
     const bool named = text.rfind("pair_style uma", 0) == 0;
-    lmp->error->one(FLERR, (named ? "" : "pair_style uma failed: ") + text + advice(text));
+    const std::string sentence = (named ? "" : "pair_style uma failed: ") + text + advice(text);
+    // Ranks other than 0 have no screen, and a launcher that sees one rank abort may drop what
+    // the others still had to say: say it on stderr, and give the launcher time to pass it on.
+    std::fprintf(stderr, "%s\n", sentence.c_str());
+    std::fflush(stderr);
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    lmp->error->one(FLERR, sentence);
   }
 }
 

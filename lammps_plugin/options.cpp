@@ -45,7 +45,7 @@ struct Keyword {
 
 constexpr int64_t LARGEST_CHUNK = int64_t(1) << 31;
 
-constexpr std::array<Keyword, 6> KEYWORDS{{
+constexpr std::array<Keyword, 7> KEYWORDS{{
     {"device", "auto, cpu or cuda",
      [](Options &options, const std::string &value) {
        return choose(options.device, value,
@@ -78,6 +78,10 @@ constexpr std::array<Keyword, 6> KEYWORDS{{
                      {{"auto", ExchangeChoice::Auto},
                       {"host", ExchangeChoice::Host},
                       {"device", ExchangeChoice::Device}});
+     }},
+    {"trust", "yes or no",
+     [](Options &options, const std::string &value) {
+       return choose(options.trust, value, {{"yes", true}, {"no", false}});
      }},
 }};
 

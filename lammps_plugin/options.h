@@ -19,6 +19,7 @@ struct Options {
   DeviceChoice device = DeviceChoice::Auto;
   RecomputeChoice recompute = RecomputeChoice::Auto;
   ExchangeChoice exchange = ExchangeChoice::Auto;
+  bool trust = false;               // run the code of files that 'uma-md export' did not write
   std::optional<int64_t> charge;    // of the whole system, in units of e; unset: the file's
   std::optional<int64_t> spin;      // spin multiplicity; unset: the file's
   std::optional<int64_t> chunk;     // edges in one piece of work; unset: chosen for the device

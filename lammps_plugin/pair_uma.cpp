@@ -98,10 +98,13 @@ void PairUMA::load(const std::string &file)
   const uma::Partition partition{universe->root_proc[universe->iworld], universe->nworlds};
   state->potential.reset();
   state->announced = false;
+  uma::Placement placement;
+  uma::all_or_none(lmp, [&] { placement = uma::place(world, partition, state->options.device); });
   uma::all_or_none(lmp, [&] {
-    const auto placement = uma::place(world, partition, state->options.device);
-    state->potential =
-        std::make_unique<uma::Potential>(found.empty() ? file : found, state->options, placement);
+    uma::one_of_node_first(world, [&] {
+      state->potential =
+          std::make_unique<uma::Potential>(found.empty() ? file : found, state->options, placement);
+    });
   });
   state->potential->connect(world);
 }
@@ -171,6 +174,7 @@ void PairUMA::compute(int eflag, int vflag)
     const int num_atoms = atom->nlocal + atom->nghost;
     const double *positions = num_atoms > 0 ? atom->x[0] : nullptr;
     state->result = state->potential->evaluate(positions, num_atoms, vflag_atom || cvflag_atom);
+    uma::all_or_none(lmp, [this] { uma::Potential::check_finite(state->result); });
     if (!state->announced) announce();
     hand_over();
   });

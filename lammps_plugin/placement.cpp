@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <exception>
 #include <fstream>
 #include <stdexcept>
 #include <string>
@@ -99,6 +100,24 @@ Placement place(MPI_Comm world, Partition partition, DeviceChoice choice)
       std::min(at::get_num_threads(), std::max(1, node.cores / placement.ranks_on_node));
   at::set_num_threads(placement.threads);
   return placement;
+}
+
+void one_of_node_first(MPI_Comm world, const std::function<void()> &work)
+{
+  MPI_Comm node;
+  MPI_Comm_split_type(world, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node);
+  int rank = 0;
+  MPI_Comm_rank(node, &rank);
+  std::exception_ptr failure;
+  try {
+    if (rank == 0) work();
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  MPI_Barrier(node);
+  MPI_Comm_free(&node);
+  if (failure) std::rethrow_exception(failure);
+  if (rank != 0) work();
 }
 
 int64_t available_memory(const Placement &placement)

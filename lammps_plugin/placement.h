@@ -7,6 +7,7 @@
 #include "options.h"
 
 #include <c10/core/Device.h>
+#include <functional>
 #include <mpi.h>
 
 namespace uma {
@@ -28,6 +29,10 @@ struct Partition {
 // Collective over 'world'. Sets torch's device and number of threads for this process.
 // Throws std::runtime_error when the device asked for is absent.
 Placement place(MPI_Comm world, Partition partition, DeviceChoice choice);
+
+// Collective over 'world': one rank of each node works before the others of its node do, so that
+// it alone reads from disk what they all need, and they find it in memory. Throws what work does.
+void one_of_node_first(MPI_Comm world, const std::function<void()> &work);
 
 // Bytes this rank may count on where it computes.
 int64_t available_memory(const Placement &placement);

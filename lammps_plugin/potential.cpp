@@ -27,6 +27,18 @@ bool through_host(ExchangeChoice choice)
   return choice == ExchangeChoice::Host;
 }
 
+// The first and the last, or all where some between are not known.
+std::string known_elements(const std::vector<std::string> &elements)
+{
+  if (std::find(elements.begin(), elements.end(), "") == elements.end())
+    return fmt::format("{} to {}", elements.front(), elements.back());
+  std::string text;
+  for (const auto &symbol : elements) {
+    if (!symbol.empty()) text += (text.empty() ? "" : ", ") + symbol;
+  }
+  return text;
+}
+
 void check_merged(const Metadata &metadata, const Options &options)
 {
   if (!metadata.composition) return;
@@ -55,7 +67,7 @@ std::vector<int> gather(int value, MPI_Comm world)
 Potential::Potential(const std::string &file, const Options &options, Placement placement) :
     options_(options),
     placement_(placement),
-    model_(file, placement.device),
+    model_(file, placement.device, options.trust),
     graph_(placement.device, model_.dtype(), model_.metadata().cutoff,
            model_.metadata().max_neighbors)
 {
@@ -69,11 +81,11 @@ int Potential::atomic_number(const std::string &symbol) const
 {
   const auto &known = metadata().elements;
   const auto found = std::find(known.begin(), known.end(), symbol);
-  if (found != known.end()) return int(found - known.begin()) + 1;
+  if (!symbol.empty() && found != known.end()) return int(found - known.begin()) + 1;
   throw std::runtime_error(fmt::format(
-      "pair_coeff: each atom type must be NULL or an element that model {} knows ({} to {}), found "
-      "'{}'; correct the name, or use another model",
-      metadata().model_id, known.front(), known.back(), symbol));
+      "pair_coeff: each atom type must be NULL or an element that model {} knows ({}), found '{}'; "
+      "correct the name, or use another model",
+      metadata().model_id, known_elements(known), symbol));
 }
 
 void Potential::connect(MPI_Comm world)
@@ -171,15 +183,18 @@ Result Potential::evaluate(const double *positions, int64_t num_atoms, bool with
   result.energies = evaluation.energies.to(at::kCPU);
   result.energy = result.energies.sum().item<double>();
   result.forces = graph_.forces(gradients).to(at::kCPU);
-  if (!std::isfinite(result.energy) || !result.forces.isfinite().all().item<bool>()) {
-    throw std::runtime_error("pair_style uma: energy and forces must be finite, but the model gave "
-                             "NaN or infinity; check the structure for atoms too close to each "
-                             "other, and the time step");
-  }
   const auto virial = graph_.virial(gradients).to(at::kCPU).contiguous();
   std::copy_n(virial.data_ptr<double>(), 9, result.virial.begin());
   if (with_atom_virials) result.atom_virials = graph_.atom_virials(gradients).to(at::kCPU);
   return result;
+}
+
+void Potential::check_finite(const Result &result)
+{
+  if (std::isfinite(result.energy) && result.forces.isfinite().all().item<bool>()) return;
+  throw std::runtime_error("pair_style uma: energy and forces must be finite, but the model gave "
+                           "NaN or infinity; check the structure for atoms too close to each "
+                           "other, and the time step");
 }
 
 std::string Potential::description(MPI_Comm world) const

@@ -50,6 +50,9 @@ class Potential {
   // Collective. positions: LAMMPS's array of 'num_atoms' times 3 numbers.
   Result evaluate(const double *positions, int64_t num_atoms, bool with_atom_virials);
 
+  // Throws when the energy or a force is NaN or infinite.
+  static void check_finite(const Result &result);
+
   // What was chosen, one line each, for the log. Collective over 'world'.
   std::string description(MPI_Comm world) const;
   double memory_usage() const { return graph_.memory_usage(); }

@@ -2,11 +2,14 @@
 
 #include "scripted_model.h"
 
+#include "scripted_code.h"
+
 #include "json.h"
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/zeros.h>
+#include <cmath>
 #include <filesystem>
 #include <stdexcept>
 #include <torch/csrc/jit/api/module.h>
@@ -27,6 +30,30 @@ constexpr int64_t NEWEST_FORMAT = 1;
 {
   throw std::runtime_error("pair_coeff: FILE must be a model written by 'uma-md export', but '" +
                            file + "' " + found + "; export the checkpoint and name that file");
+}
+
+// Does work on a file, and refuses the file when the work fails.
+template <typename Work> auto or_refuse(const std::string &file, const Work &work)
+{
+  try {
+    return work();
+  } catch (const std::bad_alloc &) {
+    throw;
+  } catch (const std::exception &) {
+    refuse(file, "is not a TorchScript file that torch " TORCH_VERSION " can read");
+  }
+}
+
+bool is_sound(const Metadata &metadata)
+{
+  bool sound = std::isfinite(metadata.cutoff) && metadata.cutoff > 0.0 && metadata.cutoff <= 100.0;
+  sound = sound && (metadata.dtype == "float32" || metadata.dtype == "float64");
+  sound = sound && !metadata.elements.empty() && metadata.elements.size() <= 118;
+  sound = sound && metadata.max_neighbors > 0 && metadata.bytes_per_edge > 0;
+  if (metadata.composition) {
+    for (const auto &[symbol, count] : *metadata.composition) sound = sound && count > 0;
+  }
+  return sound;
 }
 
 Metadata read_metadata(const json &record)
@@ -67,38 +94,52 @@ Metadata parse_metadata(const std::string &file, const std::string &text)
   try {
     const json record = json::parse(text);
     check_format(file, record);
-    return read_metadata(record);
+    const Metadata metadata = read_metadata(record);
+    if (!is_sound(metadata)) refuse(file, "has a record with values that no model has");
+    return metadata;
   } catch (const json::exception &failure) {
     refuse(file, std::string("has a record that cannot be read (") + failure.what() + ")");
   }
 }
 
-torch::jit::Module load(const std::string &file, at::Device device, std::string &record)
+Metadata load_metadata(const std::string &file)
 {
   if (!std::filesystem::is_regular_file(file)) {
     throw std::runtime_error("pair_coeff: FILE must be a model written by 'uma-md export', but "
                              "there is no file '" +
                              file + "'; check its name and folder");
   }
-  torch::jit::ExtraFilesMap extra{{"metadata.json", ""}};
-  try {
-    auto module = torch::jit::load(file, device, extra, false);
-    record = extra.at("metadata.json");
-    return module;
-  } catch (const std::bad_alloc &) {
-    throw;
-  } catch (const std::exception &) {
-    refuse(file, "is not a TorchScript file that torch " TORCH_VERSION " can read");
+  return parse_metadata(file, or_refuse(file, [&] { return read_record(file); }));
+}
+
+[[noreturn]] void refuse_code(const std::string &file, const std::string &found)
+{
+  throw std::runtime_error(
+      "pair_coeff: FILE must be a model written by 'uma-md export', but '" + file + "' has code " +
+      found + "; export the checkpoint with this uma-md, or run the code all the same, with your " +
+      "rights, by 'pair_style uma trust yes'");
+}
+
+torch::jit::Module load(const std::string &file, at::Device device, bool trusted)
+{
+  if (!trusted) {
+    const auto found = or_refuse(file, [&] { return run_by_loading(file); });
+    if (!found.empty()) refuse_code(file, "that runs while it is loaded (" + found + ")");
   }
+  auto module = or_refuse(file, [&] { return torch::jit::load(file, device); });
+  if (trusted) return module;
+  const auto found = or_refuse(file, [&] { return strange_operator(module); });
+  if (!found.empty()) refuse_code(file, "with the operator " + found);
+  return module;
 }
 
 }    // namespace
 
-ScriptedModel::ScriptedModel(const std::string &file, at::Device device) : device_(device)
+ScriptedModel::ScriptedModel(const std::string &file, at::Device device, bool trusted) :
+    device_(device),
+    metadata_(load_metadata(file))
 {
-  std::string record;
-  module_ = std::make_unique<torch::jit::Module>(load(file, device, record));
-  metadata_ = parse_metadata(file, record);
+  module_ = std::make_unique<torch::jit::Module>(load(file, device, trusted));
   module_->eval();
   for (auto parameter : module_->parameters()) parameter.set_requires_grad(false);
   dtype_ = metadata_.dtype == "float64" ? at::kDouble : at::kFloat;

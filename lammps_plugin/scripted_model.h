@@ -23,7 +23,7 @@ struct Metadata {
   std::string model_id, task, dtype;
   int64_t charge = 0, spin = 0;
   double cutoff = 0.0;                  // angstrom
-  std::vector<std::string> elements;    // in order of atomic number, H first
+  std::vector<std::string> elements;    // by atomic number from H, empty where not known
   std::optional<std::map<std::string, int64_t>> composition;    // merged for it at export
   bool composition_exact = false;                               // else only its ratios matter
   bool supports_single_atoms = true;
@@ -33,8 +33,9 @@ struct Metadata {
 
 class ScriptedModel {
  public:
-  // Throws std::runtime_error with a sentence when the file cannot serve.
-  ScriptedModel(const std::string &file, at::Device device);
+  // Throws std::runtime_error with a sentence when the file cannot serve. Runs none of its code
+  // unless 'uma-md export' wrote it, or the user trusts it.
+  ScriptedModel(const std::string &file, at::Device device, bool trusted);
   ~ScriptedModel();
 
   const Metadata &metadata() const { return metadata_; }

@@ -1,7 +1,10 @@
 """Exported files: the same numbers, the record, and what is refused."""
 
 import json
+import subprocess
+import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +18,8 @@ from uma_md.export import export
 from uma_md.exported import read_metadata
 from uma_md.info import describe
 from uma_md.metadata import Metadata
+
+UMA_MD = Path(sys.executable).parent / "uma-md"
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -132,3 +137,32 @@ def test_export_leaves_one_whole_file(tmp_path):
     export(checkpoint("tiny-1p1"), tmp_path / "model.pt", "omol")
     assert [path.name for path in tmp_path.iterdir()] == ["model.pt"]
     assert zipfile.ZipFile(tmp_path / "model.pt").testzip() is None
+
+
+def test_two_processes_may_export_to_one_file(tmp_path):
+    """Each writes its own file; the last to end gives the name its content, whole."""
+    output = tmp_path / "model.pt"
+    command = [str(UMA_MD), "export", str(checkpoint("tiny-1p1")), "--task", "omol", "-o", output]
+    runs = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(2)]
+    assert [run.wait(timeout=120) for run in runs] == [0, 0]
+    assert [path.name for path in tmp_path.iterdir()] == ["model.pt"]
+    assert UMACalculator(output, device="cpu").metadata.task == "omol"
+
+
+def test_a_disk_that_fills_up_leaves_the_file_as_it_was(tmp_path):
+    """A limit on the size of files stands for the full disk."""
+    output = tmp_path / "model.pt"
+    output.write_bytes(b"before")
+    script = (
+        "import resource, sys\n"
+        "from uma_md.export import export\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        "try: export(sys.argv[1], sys.argv[2], 'omol')\n"
+        "except OSError as error: print(error)\n"
+    )
+    command = [sys.executable, "-c", script, str(checkpoint("tiny-1p1")), str(output)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert "must have room for" in done.stdout
+    assert "the disk is full, make room or choose another folder" in done.stdout
+    assert output.read_bytes() == b"before"
+    assert [path.name for path in tmp_path.iterdir()] == ["model.pt"]

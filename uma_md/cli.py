@@ -1,4 +1,4 @@
-"""The command line: `uma-md info`, `uma-md export`, `uma-md plugin build` and `uma-md plugin path`.
+"""The command line: `uma-md models`, `download`, `info`, `export`, `plugin build`, `plugin path`.
 
 What a command needs is imported when it runs: torch takes seconds, and `--help` should not wait.
 """
@@ -40,9 +40,37 @@ def main() -> None:
 
 
 @main.command()
+def models() -> None:
+    """List the published models: size, tasks, license, and which are in the hub's cache."""
+    from uma_md.hub import rows
+
+    table = rows()
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for row in table:
+        line = "  ".join(f"{text:<{width}}" for text, width in zip(row, widths, strict=True))
+        click.echo(line.rstrip())
+
+
+@main.command()
+@click.argument("name")
+@click.option("--revision", help="Branch, tag or commit of the repository.  [default: main]")
+@click.option(
+    "--cache", type=FILE, metavar="DIR", help="Where to keep it, instead of the hub's own cache."
+)
+@click.option(
+    "--token-from-login", is_flag=True, help="Insist on the login of 'hf auth login' or HF_TOKEN."
+)
+def download(name: str, revision: str | None, cache: Path | None, token_from_login: bool) -> None:
+    """Bring the published model NAME into the hub's cache and print its path."""
+    from uma_md.hub import download
+
+    click.echo(download(name, revision, cache, token_from_login=token_from_login))
+
+
+@main.command()
 @click.argument("file", type=FILE)
 def info(file: Path) -> None:
-    """Say what is in FILE, a checkpoint or an exported model."""
+    """Say what is in FILE: a checkpoint, an exported model or the name of a published one."""
     from uma_md.info import describe
 
     rows = describe(file)
@@ -74,7 +102,7 @@ def export(
     dtype: str,
     output: Path,
 ) -> None:
-    """Write CHECKPOINT as one file that LAMMPS and torch can load."""
+    """Write CHECKPOINT, a file or the name of a published model, as one file for LAMMPS."""
     from uma_md.export import export
 
     metadata = export(checkpoint, output, task, charge, spin, merge_for, dtype)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -35,6 +35,9 @@ class ModelConfig:
         Whether the mean composition is the sum over atoms divided by atoms + 1, as in UMA-S-1.2.
     supports_single_atoms
         Whether an isolated single atom is within the model's use.
+    elements
+        What each task has learned, by its name; absent where it is all that the tables have.
+        Published files list none.
     """
 
     model_id: str
@@ -53,6 +56,7 @@ class ModelConfig:
     spin_channels: tuple[int, int]
     composition_counts_itself: bool
     supports_single_atoms: bool
+    elements: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def parse_backbone(model_config: dict[str, Any]) -> ModelConfig:
@@ -99,6 +103,10 @@ def parse_backbone(model_config: dict[str, Any]) -> ModelConfig:
         spin_channels=spin,
         composition_counts_itself=model_id == "UMA-S-1.2",
         supports_single_atoms=bool(model_config.get("supports_single_atoms", False)),
+        elements={
+            str(task): tuple(map(str, symbols))
+            for task, symbols in (model_config.get("elements") or {}).items()
+        },
     )
 
 

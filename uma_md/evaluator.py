@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
 from uma_md.exchange import Exchange, LocalExchange
@@ -31,6 +32,31 @@ class Evaluation(NamedTuple):
 
     energies: torch.Tensor
     gradients: torch.Tensor
+
+
+class Properties(NamedTuple):
+    """What the model says of whole systems, atoms counted through all of them.
+
+    Attributes
+    ----------
+    energies : (atoms,), eV
+    forces : (atoms, 3), eV/angstrom
+    virials : (systems, 3, 3), eV
+        -dE/dstrain.
+    """
+
+    energies: np.ndarray
+    forces: np.ndarray
+    virials: np.ndarray
+
+
+def check_finite(energies: torch.Tensor, gradients: torch.Tensor) -> None:
+    """Refuse what a broken model or a broken device gives."""
+    if not (torch.isfinite(energies).all() and torch.isfinite(gradients).all()):
+        raise ValueError(
+            "energy and forces must be finite, the model gave NaN or infinity: "
+            "is the structure sound?"
+        )
 
 
 def atomic_forces(graph: Graph, gradients: torch.Tensor) -> torch.Tensor:
@@ -79,6 +105,8 @@ class Evaluator:
     recompute
         ``on`` recomputes messages in the reverse sweep, ``off`` keeps their graph, ``auto``
         keeps it where that takes no more than half of the available memory.
+    sharers
+        Ranks that share this rank's memory, itself included.
     """
 
     def __init__(
@@ -88,6 +116,7 @@ class Evaluator:
         exchange: Exchange | None = None,
         chunk: int = 1024,
         recompute: str = "auto",
+        sharers: int = 1,
     ) -> None:
         if chunk < 1:
             raise ValueError(f"chunk must be 1 or more edges, found {chunk}")
@@ -98,6 +127,7 @@ class Evaluator:
         self.exchange: Exchange = exchange or LocalExchange()
         self.chunk = chunk
         self.recompute = recompute
+        self.sharers = sharers
 
     def __call__(self, graph: Graph) -> Evaluation:
         """Evaluate a graph whose vectors have the model's dtype."""
@@ -114,7 +144,7 @@ class Evaluator:
     def _keeps_graph(self, graph: Graph) -> bool:
         if self.recompute == "auto":
             need = len(graph.senders) * self.model.num_layers * self.bytes_per_edge
-            return need <= available_memory(graph.vectors.device) / 2
+            return need <= available_memory(graph.vectors.device) / (2 * self.sharers)
         return self.recompute == "off"
 
     def _forward(self, graph: Graph, keep: bool) -> tuple[list[_LayerTrace], torch.Tensor]:

@@ -6,15 +6,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from ase import Atoms
 from ase.data import atomic_numbers as numbers_of
 from ase.formula import Formula
-from ase.io import read
-from ase.io.formats import UnknownFileTypeError
 
 from uma_md import exported
 from uma_md.loading import DTYPES, UMASource, counts_tensor
 from uma_md.metadata import check_charge_spin, count_elements, default_spin
+from uma_md.structure_file import read_structure
 
 
 def export(
@@ -31,7 +29,7 @@ def export(
     Parameters
     ----------
     checkpoint
-        A published file.
+        A checkpoint file, or the name of a published one.
     output
         The file to write; it is written whole or not at all.
     task
@@ -85,15 +83,13 @@ def composition(text: str) -> dict[str, int]:
     """
     try:
         if Path(text).is_file():
-            atoms = read(text, index=-1)
-            assert isinstance(atoms, Atoms)
-            return count_elements(atoms.numbers)
+            return count_elements(read_structure(text).numbers)
         counts = Formula(text).count()
         return {
             symbol: int(counts[symbol]) for symbol in sorted(counts, key=numbers_of.__getitem__)
         }
-    except (ValueError, KeyError, UnknownFileTypeError) as error:
+    except (ValueError, KeyError) as error:
         raise ValueError(
             f"--merge-for must be a formula such as (H2O)32 or a structure file that ASE reads, "
-            f"found {text!r}"
+            f"found {text!r}: {error}"
         ) from error

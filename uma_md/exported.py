@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from uma_md.archive import open_archive
 from uma_md.metadata import Metadata
 from uma_md.model import UMA
+from uma_md.scripted_code import MOST_CODE, check_operators, check_words
+from uma_md.whole_file import reserve, written_whole
 
 _RECORD = "metadata.json"
+_LONGEST_RECORD = 1 << 20
 
 
 def is_exported(path: str | Path) -> bool:
     """Whether a file is a TorchScript archive, rather than a checkpoint."""
-    if not zipfile.is_zipfile(path):
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any("/code/" in name for name in archive.namelist())
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError, EOFError):
         return False
-    with zipfile.ZipFile(path) as archive:
-        return any("/code/" in name for name in archive.namelist())
 
 
 def read_metadata(path: str | Path) -> Metadata:
@@ -34,50 +35,79 @@ def read_metadata(path: str | Path) -> Metadata:
     ValueError
         When the file was not written by ``uma-md export``, or by a newer one.
     """
-    with zipfile.ZipFile(path) as archive:
-        names = [name for name in archive.namelist() if name.endswith(f"/extra/{_RECORD}")]
-        if len(names) != 1:
-            raise ValueError(f"{path} is TorchScript, but not a file that uma-md export wrote")
-        return Metadata.from_json(archive.read(names[0]).decode())
+    with open_archive(Path(path), MOST_CODE) as archive:
+        return _read_record(archive, Path(path))
 
 
 def save(model: UMA, metadata: Metadata, path: str | Path) -> None:
-    """Write a network and its record to one file."""
+    """Write a network and its record to one file, whole or not at all.
+
+    Raises
+    ------
+    OSError
+        When it cannot be written.
+    ValueError
+        When the network uses an operator that readers of such files do not allow.
+    """
     scripted = torch.jit.script(model)
-    with _written_whole(Path(path)) as part:
+    check_operators(scripted, "the network")
+    with written_whole(Path(path)) as part:
+        # Torch's writer ends the process when the disk is full, so there must be room before.
+        tensors = (*scripted.parameters(), *scripted.buffers())
+        reserve(part, sum(tensor.nbytes for tensor in tensors) + MOST_CODE // 8)
         torch.jit.save(scripted, str(part), _extra_files={_RECORD: metadata.to_json()})
 
 
-def load(path: str | Path, device: torch.device) -> tuple[Any, Metadata]:
+def load(
+    path: str | Path, device: torch.device, *, trust_code: bool = False
+) -> tuple[Any, Metadata]:
     """Load an exported file's module onto a device, and its record.
 
     TorchScript's profiling executor and its fusion are turned off, since they compile
     anew whenever the number of edges changes.
+
+    Parameters
+    ----------
+    path
+        The file.
+    device
+        Where to put the network.
+    trust_code
+        Load code that does more than ``uma-md export`` writes, and let it do so.
+
+    Raises
+    ------
+    ValueError
+        When the file was not written by ``uma-md export``, or is damaged.
     """
-    metadata = read_metadata(path)
+    path = Path(path)
+    with open_archive(path, MOST_CODE) as archive:
+        metadata = _read_record(archive, path)
+        if not trust_code:
+            check_words(archive, path)
     torch._C._jit_set_profiling_executor(False)
     torch._C._jit_set_profiling_mode(False)
-    module = torch.jit.load(str(path), map_location=device)
+    try:
+        module = torch.jit.load(str(path), map_location=device)
+    except RuntimeError as error:
+        raise ValueError(
+            f"{path} must be a TorchScript file that torch {torch.__version__} can read, found "
+            "it damaged or written by a newer one: export the model again"
+        ) from error
+    if not trust_code:
+        check_operators(module, path)
     for parameter in module.parameters():
         parameter.requires_grad_(False)
     return module, metadata
 
 
-@contextmanager
-def _written_whole(path: Path) -> Iterator[Path]:
-    """A temporary file beside ``path`` that takes its place when all went well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
+def _read_record(archive: zipfile.ZipFile, path: Path) -> Metadata:
+    found = [info for info in archive.infolist() if info.filename.endswith(f"/extra/{_RECORD}")]
+    if len(found) != 1:
+        raise ValueError(f"{path} is TorchScript, but not a file that uma-md export wrote")
+    if found[0].file_size > _LONGEST_RECORD:
+        raise ValueError(f"{path} must have metadata of at most 1 MB, found more")
     try:
-        yield Path(name)
-        Path(name).chmod(0o666 & ~_umask())
-        Path(name).replace(path)
-    finally:
-        Path(name).unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+        return Metadata.from_json(archive.read(found[0]).decode())
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} must have metadata as UTF-8, found other bytes") from error

@@ -75,9 +75,7 @@ def build_graph(
     )
     inside = distances < cutoff
     receivers, senders, vectors = receivers[inside], senders[inside], vectors[inside]
-    if not (distances > 0).all():
-        pair = np.flatnonzero(distances == 0)[0]
-        raise ValueError(f"atoms must be apart, found two at one place: atom {receivers[pair]}")
+    check_apart(receivers[distances[inside] == 0])
     check_neighbors(np.bincount(receivers.astype(np.int64), minlength=1), cutoff, max_neighbors)
     count = len(positions)
     return Graph(
@@ -88,6 +86,12 @@ def build_graph(
         systems=torch.zeros(count, dtype=torch.int64),
         natoms=torch.tensor([count]),
     )
+
+
+def check_apart(touching: np.ndarray) -> None:
+    """Refuse atoms at one place; ``touching`` are the receivers of edges without length."""
+    if len(touching) > 0:
+        raise ValueError(f"atoms must be apart, found two at one place: atom {touching[0]}")
 
 
 def check_neighbors(counts: np.ndarray, cutoff: float, max_neighbors: int) -> None:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from uma_md import exported
+from uma_md import exported, hub
 from uma_md.loading import UMASource
 from uma_md.metadata import Metadata, formula
 
 
 def describe(path: str | Path) -> list[tuple[str, str]]:
-    """Rows of label and value for a checkpoint or an exported file.
+    """Rows of label and value for a checkpoint, by path or by name, or an exported file.
 
     Raises
     ------
-    FileNotFoundError, ValueError
-        When the file is neither.
+    OSError, ValueError
+        When the file is neither, or is not to be had.
     """
-    path = Path(path)
+    path = hub.resolve(path)
     if path.is_file() and exported.is_exported(path):
         return _describe_exported(path)
     return _describe_checkpoint(path)
@@ -57,9 +57,9 @@ def _describe_exported(path: Path) -> list[tuple[str, str]]:
 
 
 def _describe_network(metadata: Metadata) -> list[tuple[str, str]]:
-    first, last = metadata.elements[0], metadata.elements[-1]
+    count = sum(map(bool, metadata.elements))
     return [
-        ("elements", f"{first} to {last} ({len(metadata.elements)})"),
+        ("elements", f"{metadata.known_elements} ({count})"),
         ("cutoff", f"{metadata.cutoff} angstrom, at most {metadata.max_neighbors} neighbors"),
         ("layers", str(metadata.num_layers)),
         ("degrees", f"lmax {metadata.lmax}, mmax {metadata.mmax}"),

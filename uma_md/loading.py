@@ -12,7 +12,7 @@ import torch
 from ase.data import atomic_numbers as numbers_of
 from ase.data import chemical_symbols
 
-from uma_md import exported
+from uma_md import exported, hub
 from uma_md.checkpoint import Checkpoint, read_checkpoint
 from uma_md.config import ModelConfig, dataset_mapping, parse_backbone
 from uma_md.memory import measure_bytes_per_edge
@@ -28,6 +28,7 @@ from uma_md.published import (
     is_unused,
     published_name,
 )
+from uma_md.soundness import check_cutoff, check_finite, check_sizes, sound_config
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -63,22 +64,24 @@ class UMASource:
     Parameters
     ----------
     path
-        A published checkpoint file.
+        A published checkpoint file, or a name that ``uma_md.hub`` knows.
 
     Raises
     ------
-    FileNotFoundError, ValueError
-        As ``read_checkpoint`` and ``parse_backbone`` say.
+    OSError, ValueError
+        As ``hub.resolve``, ``read_checkpoint`` and ``parse_backbone`` say.
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.checkpoint: Checkpoint = read_checkpoint(path)
+        self.checkpoint: Checkpoint = read_checkpoint(hub.resolve(path))
         model_config = self.checkpoint.model_config
-        self.config: ModelConfig = parse_backbone(model_config)
-        self._head = energy_head(model_config)
-        self._energy_tasks = energy_tasks(self.checkpoint.tasks_config)
-        self._embeddings = dataset_mapping(model_config["backbone"], "dataset_list")
-        lost = set(self._energy_tasks) - set(self._embeddings)
+        with sound_config(self.checkpoint):
+            self.config: ModelConfig = parse_backbone(model_config)
+            self._head = energy_head(model_config)
+            self._energy_tasks = energy_tasks(self.checkpoint.tasks_config)
+            self._embeddings = dataset_mapping(model_config["backbone"], "dataset_list")
+            lost = set(self._energy_tasks) - set(self._embeddings)
+        check_cutoff(self.config.cutoff)
         if lost:
             raise ValueError(f"the checkpoint has no embedding for its tasks {sorted(lost)}")
 
@@ -101,17 +104,21 @@ class UMASource:
             found = "none was given" if name is None else f"found {name!r}"
             raise ValueError(f"task must be one of {', '.join(self.tasks)}; {found}")
         entry = self._energy_tasks[name]
-        check_derivatives(self.checkpoint.tasks_config, name, entry)
-        return Task(
-            name,
-            self._embeddings[name],
-            self._head.index(name),
-            energy_scale(entry),
-            element_references(entry),
-        )
+        with sound_config(self.checkpoint):
+            check_derivatives(self.checkpoint.tasks_config, name, entry)
+            task = Task(
+                name,
+                self._embeddings[name],
+                self._head.index(name),
+                energy_scale(entry),
+                element_references(entry),
+            )
+        check_finite("the energy's scale and references", [task.rmsd, *task.references])
+        return task
 
     def build(self, task: Task, dtype: torch.dtype) -> UMA:
         """Build the network of one task with the averaged weights, on the CPU."""
+        check_sizes(self.checkpoint, self.config)
         model = UMA(self.config, task.rmsd)
         cast_constants(model, dtype)
         published = {
@@ -134,16 +141,16 @@ class UMASource:
     def metadata(self, task: Task, dtype: str, charge: int, spin: int) -> Metadata:
         """The record of a task's network, all but the checksum of its source."""
         c = self.config
+        check_sizes(self.checkpoint, c)
         single = UMA(replace(c, num_experts=1), task.rmsd).requires_grad_(False)
         cast_constants(single.to(DTYPES[dtype]), DTYPES[dtype])
-        known = min(c.max_num_elements, len(task.references) or c.max_num_elements)
         sizes = {name: math.prod(w.shape) for name, w in self.checkpoint.weights.items()}
         return Metadata(
             model_id=c.model_id,
             task=task.name,
             charge=charge,
             spin=spin,
-            elements=tuple(chemical_symbols[1:known]),
+            elements=self._elements(task),
             cutoff=c.cutoff,
             dtype=dtype,
             torch_version=torch.__version__.split("+")[0],
@@ -162,6 +169,22 @@ class UMASource:
             source_sha256="",
         )
 
+    def _elements(self, task: Task) -> tuple[str, ...]:
+        """What a task knows, by atomic number: all that the tables have, or what the file lists."""
+        rows = self.config.max_num_elements
+        symbols = chemical_symbols[1 : min(rows, len(task.references) or rows)]
+        listed = self.config.elements.get(task.name)
+        if listed is None:
+            return tuple(symbols)
+        lost = set(listed) - set(symbols)
+        if lost or not listed:
+            raise ValueError(
+                f"the elements of task {task.name} must be those of its tables, the checkpoint "
+                f"lists {sorted(lost)}"
+            )
+        last = max(symbols.index(symbol) for symbol in listed)
+        return tuple(symbol if symbol in listed else "" for symbol in symbols[: last + 1])
+
     def _check_names(self, used: set[str]) -> None:
         """Every weight of the file must be one that the network uses or knows of."""
         present = set(self.checkpoint.weights)
@@ -179,29 +202,36 @@ class UMASource:
 
 
 def load_model(
-    path: str | Path, task: str | None, dtype: str, device: torch.device
+    path: str | Path,
+    task: str | None,
+    dtype: str,
+    device: torch.device,
+    *,
+    trust_code: bool = False,
 ) -> tuple[Any, Metadata]:
     """Load the network of one task from a checkpoint or from an exported file.
 
     Parameters
     ----------
     path
-        The file.
+        The file, or the name of a published checkpoint.
     task
         Needed for a checkpoint of several tasks; an exported file has one.
     dtype
         ``float32`` or ``float64``, for a checkpoint; an exported file has its own.
     device
         Where to put the network.
+    trust_code
+        Run the code of a file that ``uma-md export`` did not write.
 
     Raises
     ------
-    FileNotFoundError, ValueError
+    OSError, ValueError
         In one sentence, what must hold and what was found.
     """
-    path = Path(path)
+    path = hub.resolve(path)
     if path.is_file() and exported.is_exported(path):
-        module, metadata = exported.load(path, device)
+        module, metadata = exported.load(path, device, trust_code=trust_code)
         if task not in (None, metadata.task):
             raise ValueError(f"{path} is exported for task {metadata.task}, found task {task!r}")
         return module, metadata

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from ase.data import chemical_symbols
 
+from uma_md.record_check import check_record
+
 FORMAT = "uma-md"
 FORMAT_VERSION = 1
 CHARGE_RANGE = (-100, 100)
@@ -27,7 +29,7 @@ class Metadata:
     charge, spin
         Total charge (e) and spin multiplicity, used where the system gives none.
     elements
-        Symbols that the model knows, in the order of atomic numbers, from H.
+        Symbols by atomic number from H, empty where the model does not know the element.
     cutoff
         angstrom.
     dtype
@@ -82,32 +84,40 @@ class Metadata:
         Raises
         ------
         ValueError
-            When the record is not of this format, or of a newer version.
+            When the record is not of this format, of another version, or damaged.
         """
-        record: dict[str, Any] = json.loads(text)
+        try:
+            record: dict[str, Any] = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"metadata must be JSON, found other text: {error}") from error
         if not isinstance(record, dict) or record.pop("format", None) != FORMAT:
             raise ValueError("metadata must be written by uma-md export, found something else")
         version = record.pop("format_version", None)
-        if version != FORMAT_VERSION:
+        if type(version) is not int or version != FORMAT_VERSION:
             raise ValueError(
-                f"file format must be version {FORMAT_VERSION}, found {version}: "
+                f"file format must be version {FORMAT_VERSION}, found {str(version)[:50]}: "
                 "export again with this uma-md, or update it"
             )
-        lost = {entry.name for entry in fields(cls)} - set(record)
-        if lost:
-            raise ValueError(f"metadata lacks {', '.join(sorted(lost))}: export the model again")
+        check_record(record)
         record["elements"] = tuple(record["elements"])
         return cls(**{entry.name: record[entry.name] for entry in fields(cls)})
 
     def check_elements(self, atomic_numbers: Sequence[int] | np.ndarray) -> None:
         """Refuse atoms of elements that the model does not know."""
         for number in sorted({int(number) for number in atomic_numbers}):
-            if not 1 <= number <= len(self.elements):
+            if not (1 <= number <= len(self.elements) and self.elements[number - 1]):
                 symbol = chemical_symbols[number] if 0 < number < len(chemical_symbols) else "X"
                 raise ValueError(
-                    f"{self.model_id} knows the elements {self.elements[0]} to "
-                    f"{self.elements[-1]}, found {symbol} (atomic number {number})"
+                    f"{self.model_id} knows the elements {self.known_elements}, found "
+                    f"{symbol} (atomic number {number})"
                 )
+
+    @property
+    def known_elements(self) -> str:
+        """The elements in words: the first and the last, or all where some between are unknown."""
+        if all(self.elements):
+            return f"{self.elements[0]} to {self.elements[-1]}"
+        return ", ".join(filter(None, self.elements))
 
     def check_system(self, counts: dict[str, int], charge: int, spin: int) -> None:
         """Refuse systems that the experts of a merged file are not merged for."""

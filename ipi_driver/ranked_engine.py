@@ -1,0 +1,185 @@
+"""An engine of many MPI ranks: beads over ranks, atoms over ranks, or both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from mpi4py import MPI
+
+from ipi_driver.engine import MOST_ATOMS, Findings, LocalEngine, in_parts
+from ipi_driver.patience import wait_for
+from ipi_driver.potential import Options
+from ipi_driver.spatial_team import SpatialTeam
+from uma_md.metadata import Metadata
+from uma_md.placement import place
+from uma_md.ranks import Ranks
+from uma_md.spatial import SpatialEvaluator, load_in_turn
+
+WAKE = 1  # tag
+
+
+class RankedEngine:
+    """Evaluates on all ranks what rank 0 is asked for.
+
+    Rank 0 calls the methods of an engine; the others are in ``follow`` until ``finish``. An
+    error on one rank is raised on all. Ranks form teams of equal size; each team takes its
+    share of the structures of a batch, and its ranks share the atoms of each.
+
+    Parameters
+    ----------
+    comm
+    model
+        As for ``uma_md.loading.load_model``.
+    template
+        On rank 0.
+    options
+    ranks_per_bead
+        Size of a team; 0 for as many teams as a batch has structures for.
+
+    Raises
+    ------
+    ValueError
+        When ranks cannot form such teams, or have no such device.
+    """
+
+    def __init__(
+        self,
+        comm: MPI.Intracomm,
+        model: str | Path,
+        template: Atoms | None,
+        options: Options,
+        ranks_per_bead: int = 0,
+    ) -> None:
+        self._world = Ranks(comm)
+        with self._world.together():
+            atoms = self._world.broadcast(template)
+            if ranks_per_bead < 0 or (ranks_per_bead and self._world.size % ranks_per_bead):
+                raise ValueError(
+                    f"ranks per bead must divide the number of ranks, found {ranks_per_bead} and "
+                    f"{self._world.size} ranks"
+                )
+            placement = place(self._world, options.device)
+
+            def loader(task: str | None) -> tuple[Any, Metadata]:
+                device = placement.device
+                return load_in_turn(self._world, placement, model, task, options.dtype, device)
+
+        assert atoms is not None
+        self._numbers, self._pbc = atoms.numbers, atoms.pbc
+        self._device = placement.device
+        self._ranks_per_bead = ranks_per_bead
+        self._local = LocalEngine(loader, atoms.numbers, atoms.pbc, placement, options.skin)
+        self._groups: dict[int, Ranks] = {}  # by size
+        self._teams: dict[int, SpatialTeam] = {}
+        self._tasks: dict[str, Callable[..., Any]] = {
+            "load": self._load,
+            "merge": self._local.merge,
+            "evaluate": self._evaluate,
+            "finish": lambda: None,
+        }
+
+    @property
+    def rank(self) -> int:
+        """Number of this rank."""
+        return self._world.rank
+
+    @property
+    def metadata(self) -> Metadata:
+        """What the model says of itself."""
+        return self._local.metadata
+
+    @property
+    def place(self) -> str:
+        """Ranks and kind of device."""
+        return f"{self._world.size} ranks with {self._device.type}"
+
+    @property
+    def built(self) -> int:
+        """Neighbor lists that this rank took part in making."""
+        return self._local.built + sum(team.built for team in self._teams.values())
+
+    def load(self, task: str | None) -> None:
+        """Load the network of a task on all ranks."""
+        self._on_all("load", task)
+
+    def merge(self, charge: int, spin: int) -> None:
+        """Merge the experts on all ranks."""
+        self._on_all("merge", charge, spin)
+
+    def evaluate(self, cells: np.ndarray, positions: np.ndarray) -> Findings:
+        """Evaluate a batch on all ranks."""
+        findings: Findings = self._on_all("evaluate", cells, positions)
+        return findings
+
+    def finish(self) -> None:
+        """Let the other ranks return from ``follow``."""
+        self._on_all("finish")
+
+    def follow(self) -> None:
+        """Do as rank 0 says, until it finishes."""
+        name = ""
+        while name != "finish":
+            wait_for(self._world.comm, 0)
+            self._world.comm.Recv(np.empty(0), 0, WAKE)
+            command: tuple[Any, ...] | None = None
+            with self._world.together():
+                command = self._world.broadcast(command)
+                assert command is not None
+                name = command[0]
+                self._tasks[name](*command[1:])
+
+    def _on_all(self, *command: Any) -> Any:
+        for rank in range(1, self._world.size):
+            self._world.comm.Send(np.empty(0), rank, WAKE)
+        with self._world.together():
+            return self._tasks[command[0]](*self._world.broadcast(command)[1:])
+
+    def _load(self, task: str | None) -> None:
+        self._local.load(task)
+        self._teams = {}
+
+    def _evaluate(self, cells: np.ndarray, positions: np.ndarray) -> Findings:
+        size = self._ranks_per_bead or _team_size(self._world.size, len(positions))
+        teams = self._world.size // size
+        shares = np.array_split(np.arange(len(positions)), teams)
+        mine = shares[self._world.rank // size]
+        evaluate = self._local.evaluate if size == 1 else self._team(size).evaluate
+        natoms = positions.shape[1]
+        rows = np.empty((0, 4 * natoms + 9))
+        if len(mine):
+            found = in_parts(evaluate, MOST_ATOMS * size, cells[mine], positions[mine])
+            if self._world.rank % size == 0:  # one rank of a team speaks for it
+                rows = np.hstack([part.reshape(len(mine), -1) for part in found])
+        counts = np.zeros(self._world.size, dtype=np.int64)
+        counts[::size] = [len(share) for share in shares]
+        energies, forces, virials = np.split(
+            self._world.gather_rows(rows, counts), [natoms, 4 * natoms], axis=1
+        )
+        return Findings(energies, forces.reshape(-1, natoms, 3), virials.reshape(-1, 3, 3))
+
+    def _team(self, size: int) -> SpatialTeam:
+        """The team of this rank among teams of a size; all ranks make theirs together."""
+        if size not in self._groups:
+            self._world.agree()
+            comm = self._world.comm.Split(self._world.rank // size)
+            assert isinstance(comm, MPI.Intracomm)
+            self._groups[size] = Ranks(comm)
+        if size not in self._teams:
+            group = self._groups[size]
+            evaluator = SpatialEvaluator(
+                group, self._local.new_evaluator(), self.metadata, self._device
+            )
+            self._teams[size] = SpatialTeam(
+                group, evaluator, self._numbers, self._pbc, self._local.reach
+            )
+        return self._teams[size]
+
+
+def _team_size(ranks: int, structures: int) -> int:
+    """The smallest team that leaves no more teams than structures."""
+    sizes = (size for size in range(1, ranks + 1) if ranks % size == 0)
+    return next(size for size in sizes if ranks // size <= structures)

@@ -1,0 +1,106 @@
+"""Ranks that share every structure of a batch, each with its own part of the atoms."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ipi_driver.engine import Findings, symmetric
+from ipi_driver.neighbors import Reach, Reference
+from uma_md.ranks import Ranks
+from uma_md.spatial import Division, SpatialEvaluator, System
+
+MOST_DIVISIONS = 8
+
+
+class _Kept(NamedTuple):
+    """A division, and the structures that it was made for."""
+
+    references: list[Reference]
+    division: Division
+
+
+class SpatialTeam:
+    """Evaluates batches of structures of the same atoms, spread over ranks.
+
+    A division serves any batch whose structures, one by one, are near those that it was made
+    for. All methods are collective.
+
+    Parameters
+    ----------
+    ranks
+    evaluator
+        Over the same ranks.
+    atomic_numbers : (atoms,)
+    pbc : (3,)
+    reach
+
+    Attributes
+    ----------
+    built
+        Divisions made so far.
+    """
+
+    def __init__(
+        self,
+        ranks: Ranks,
+        evaluator: SpatialEvaluator,
+        atomic_numbers: np.ndarray,
+        pbc: np.ndarray,
+        reach: Reach,
+    ) -> None:
+        self.built = 0
+        self._ranks = ranks
+        self._evaluator = evaluator
+        self._numbers = atomic_numbers
+        self._pbc = pbc
+        self._reach = reach
+        self._kept: list[_Kept] = []  # the latest used comes first
+
+    def evaluate(self, cells: np.ndarray, positions: np.ndarray) -> Findings:
+        """Evaluate (batch, 3, 3) cells and (batch, atoms, 3) positions, in angstrom."""
+        with self._ranks.together():
+            found = self._search(cells, positions) if self._ranks.rank == 0 else None
+            number, placed = self._ranks.broadcast(found)
+        if number is None or placed is None:
+            kept = self._divide(cells, positions)
+            placed = np.array([reference.positions for reference in kept.references])
+        else:
+            kept = self._kept.pop(number)
+        self._kept = [kept, *self._kept[: MOST_DIVISIONS - 1]]
+        properties = self._evaluator.evaluate(kept.division, placed.reshape(-1, 3), cells)
+        return Findings(
+            properties.energies.reshape(positions.shape[:2]),
+            properties.forces.reshape(positions.shape),
+            symmetric(properties.virials),
+        )
+
+    def _search(
+        self, cells: np.ndarray, positions: np.ndarray
+    ) -> tuple[int | None, np.ndarray | None]:
+        """Number of a division that holds for a batch, and positions as it places them."""
+        for number, kept in enumerate(self._kept):
+            if len(kept.references) != len(positions):
+                continue
+            placed = []
+            for reference, one, cell in zip(kept.references, positions, cells, strict=True):
+                moved = reference.place(one, cell)
+                if moved is None:
+                    break
+                placed.append(moved)
+            else:
+                return number, np.array(placed)
+        return None, None
+
+    def _divide(self, cells: np.ndarray, positions: np.ndarray) -> _Kept:
+        references = [
+            Reference(one, cell, self._pbc, self._reach)
+            for one, cell in zip(positions, cells, strict=True)
+        ]
+        systems = [
+            System(reference.positions, cell, self._pbc, self._numbers)
+            for reference, cell in zip(references, cells, strict=True)
+        ]
+        self.built += 1
+        return _Kept(references, self._evaluator.divide(systems, self._reach.skin))

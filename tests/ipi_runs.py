@@ -1,0 +1,293 @@
+"""Running the real i-PI with real drivers from tests, each with a time limit.
+
+As a program, this file is a driver that sleeps in the middle of a computation:
+``python ipi_runs.py MARKER BATCHES ARGUMENTS OF uma-ipi``.
+"""
+
+import gc
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from ase.io import write
+from click.testing import CliRunner, Result
+from conftest import checkpoint
+from ipi.engine.atoms import Atoms as IPIAtoms
+from ipi.engine.cell import Cell
+from ipi.engine.forcefields import FFSocket
+from ipi.interfaces.sockets import InterfaceSocket
+from ipi.utils.units import unit_to_internal
+
+from ipi_driver import potential
+from ipi_driver.cli import main
+from ipi_driver.driver import Driver
+from ipi_driver.transports import connect_unix
+
+BIN = Path(sys.executable).parent
+TIME_LIMIT = 100
+ANGSTROM = unit_to_internal("length", "angstrom", 1.0)
+ELECTRONVOLT = unit_to_internal("energy", "electronvolt", 1.0)
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
+
+INPUT = """
+<simulation verbosity='low' safe_stride='1000'>
+ <output prefix='sim'>
+  <properties stride='1' filename='out'> [ step, conserved, potential, pressure_md ] </properties>
+ </output>
+ <total_steps> {steps} </total_steps>
+ <prng> <seed> 31415 </seed> </prng>
+ {field}
+ <system>
+  <initialize nbeads='{beads}'>
+   <file mode='ase' units='angstrom'> init.extxyz </file>
+   {cell}
+   <velocities mode='thermal' units='kelvin'> 300 </velocities>
+  </initialize>
+  <forces> <force forcefield='uma'/> </forces>
+  <ensemble> <temperature units='kelvin'> 300 </temperature> </ensemble>
+  <motion mode='dynamics'>
+   <dynamics mode='nvt'>
+    <thermostat mode='pile_l'> <tau units='femtosecond'> 100 </tau> </thermostat>
+    <timestep units='femtosecond'> 0.25 </timestep>
+   </dynamics>
+  </motion>
+ </system>
+</simulation>
+"""
+
+
+@dataclass
+class Address:
+    """Where a test's i-PI listens: a name or a port of its own."""
+
+    mode: str = "unix"
+
+    def __post_init__(self):
+        self.port = free_port() if self.mode == "inet" else 0
+        self.name = f"test_{os.getpid()}_{time.monotonic_ns()}"
+
+    @property
+    def options(self) -> list[str]:
+        if self.mode == "inet":
+            return ["--port", str(self.port)]
+        return ["--unix", self.name] + ["--shm"] * (self.mode == "shm")
+
+    @property
+    def path(self) -> Path:
+        return Path(f"/tmp/ipi_{self.name}")
+
+    def field(self, batch: int = 1, consolidate: bool = True, timeout: float = 0) -> str:
+        """The force field of i-PI's input."""
+        address = self.name if self.mode != "inet" else f"localhost</address><port>{self.port}"
+        end = "address" if self.mode != "inet" else "port"
+        return (
+            f"<ffsocket name='uma' mode='{self.mode}' pbc='false'> <address>{address}</{end}> "
+            f"<batch_size>{batch}</batch_size> <timeout>{timeout}</timeout> "
+            f"<consolidate_messages>{str(consolidate).lower()}</consolidate_messages> </ffsocket>"
+        )
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return probe.getsockname()[1]
+
+
+class Server:
+    """An i-PI process with the given force field, killed when its time is over."""
+
+    def __init__(
+        self, folder: Path, atoms: Atoms, field: str, beads=6, steps=3, cell="", beside=()
+    ):
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.field = field
+        self.command = [BIN / "i-pi", "input.xml"]
+        if beside:  # programs of one MPI job
+            self.command = [BIN / "mpiexec", "-n", "1", *self.command, ":", *beside]
+        write(folder / "init.extxyz", atoms)
+        text = INPUT.format(field=field, beads=beads, steps=steps, cell=cell)
+        (folder / "input.xml").write_text(text)
+
+    def __enter__(self):
+        with (self.folder / "log").open("w") as log:
+            self.process = subprocess.Popen(
+                self.command,
+                cwd=self.folder,
+                env=ENVIRONMENT,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._timer = threading.Timer(TIME_LIMIT, self.kill)
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_):
+        self._timer.cancel()
+        self.kill()
+        self.process.wait()
+        for name in re.findall(r"<address>\s*(\S+?)\s*</address>", self.field):
+            Path(f"/tmp/ipi_{name}").unlink(missing_ok=True)  # which i-PI leaves when killed
+
+    def kill(self):
+        """End i-PI and what its job started, without a word."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "log").read_text()
+
+    def finish(self) -> str:
+        """Wait for the end; returns the table of properties as printed, after its header."""
+        code = self.process.wait(TIME_LIMIT)
+        assert code == 0, self.log[-3000:]
+        lines = (self.folder / "sim.out").read_text().splitlines()
+        return "\n".join(line for line in lines if not line.startswith("#"))
+
+
+def options(template: Path, *words, model: Path | None = None) -> list[str]:
+    """Arguments of ``uma-ipi`` for the small model in float64."""
+    model = model or checkpoint("tiny-1p2p1")
+    fixed = ["--template", template, "--task", "omol", "--dtype", "float64", "--device", "cpu"]
+    return [str(word) for word in (model, *fixed, "--wait", TIME_LIMIT / 2, *words)]
+
+
+def drive(template: Path, *words, model: Path | None = None) -> Result:
+    """Run ``uma-ipi`` in this process until it ends."""
+    return CliRunner().invoke(main, options(template, *words, model=model))
+
+
+@contextmanager
+def program(command: list):
+    """A process whose output is kept, killed when its time is over."""
+    process = subprocess.Popen(
+        [str(word) for word in command],
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    timer = threading.Timer(TIME_LIMIT, process.kill)
+    timer.start()
+    try:
+        yield process
+    finally:
+        timer.cancel()
+        process.kill()
+        process.communicate()
+
+
+def driver(template: Path, *words, model: Path | None = None):
+    """``uma-ipi`` in a process of its own."""
+    return program(
+        [sys.executable, "-m", "ipi_driver.cli", *options(template, *words, model=model)]
+    )
+
+
+@contextmanager
+def sleeping_driver(marker: Path, template: Path, *words, batches=2):
+    """A driver in a process of its own that sleeps in the middle of a batch.
+
+    ``process.sleeps()`` waits until it does.
+    """
+    command = [sys.executable, __file__, marker, batches, *options(template, *words)]
+    with program(command) as process:
+
+        def sleeps():
+            end = time.monotonic() + TIME_LIMIT
+            while not marker.exists():
+                assert process.poll() is None, process.stdout.read()
+                assert time.monotonic() < end
+                time.sleep(0.02)
+
+        process.sleeps = sleeps
+        yield process
+
+
+class SleepingPotential(potential.UMAPotential):
+    """Sleeps in the middle of one batch, once it has left a marker."""
+
+    def __call__(self, structures):
+        if self.tally.batches == int(sys.argv[2]):
+            Path(sys.argv[1]).touch()
+            time.sleep(10 * TIME_LIMIT)
+        return super().__call__(structures)
+
+
+class Field:
+    """i-PI's force field in this process, answered by a driver in a thread.
+
+    Parameters
+    ----------
+    served
+        A potential; it decides what the driver says.
+    batch
+    parameters
+        As in ``<parameters>`` of i-PI's input.
+    """
+
+    def __init__(self, served, batch: int = 1, parameters: dict | None = None):
+        address = Address()
+        self.interface = InterfaceSocket(
+            address=address.name, mode="unix", batch_size=batch, timeout=0
+        )
+        self.field = FFSocket(pars=parameters or {}, dopbc=False, interface=self.interface)
+        self.served, self.path = served, address.name
+        self.thread = threading.Thread(target=self._drive)
+
+    def _drive(self):
+        with connect_unix(self.path, TIME_LIMIT) as stream:
+            Driver(stream, self.served, lambda _: None).serve()
+
+    def __enter__(self):
+        self.field.start()
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.field.stop()
+        self.thread.join(TIME_LIMIT)
+        assert not self.thread.is_alive()
+        del self.field, self.interface
+        gc.collect()  # i-PI leaves sockets open: their warnings belong to this test
+
+    def evaluate(self, structures) -> list[tuple]:
+        """Energy, forces, virial and extras of (cell, positions), eV and angstrom."""
+        requests = [self._queue(*pair, number) for number, pair in enumerate(structures)]
+        end = time.monotonic() + TIME_LIMIT
+        while not all(request["status"] == "Done" for request in requests):
+            assert self.thread.is_alive()
+            assert time.monotonic() < end
+            time.sleep(0.001)
+        return [_in_electronvolt(*request["result"]) for request in requests]
+
+    def _queue(self, cell, positions, number):
+        atoms = IPIAtoms(len(positions))
+        atoms.q[:] = positions.ravel() * ANGSTROM
+        return self.field.queue(atoms, Cell(cell.T * ANGSTROM), reqid=number)
+
+
+def _in_electronvolt(energy, forces, virial, extras):
+    return (
+        energy / ELECTRONVOLT,
+        np.reshape(forces, (-1, 3)) / ELECTRONVOLT * ANGSTROM,
+        np.reshape(virial, (3, 3)) / ELECTRONVOLT,
+        extras,
+    )
+
+
+if __name__ == "__main__":
+    potential.UMAPotential = SleepingPotential
+    main(sys.argv[3:])

@@ -1,0 +1,161 @@
+"""What ranks compute together for ``test_mpi.py``."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from ase import Atoms
+from mpi4py import MPI
+from mpi_cases import atoms_of, bead_atoms, cases, model, properties, run_md
+
+from uma_md import UMACalculator
+from uma_md.decomposition import System
+from uma_md.evaluator import Evaluator
+from uma_md.export import export
+from uma_md.loading import counts_tensor
+from uma_md.metadata import count_elements
+from uma_md.placement import place
+from uma_md.ranks import Ranks
+from uma_md.spatial import SpatialEvaluator, load_in_turn
+
+WORLD = MPI.COMM_WORLD
+
+
+def same_everywhere(array: np.ndarray, comm=WORLD) -> bool:
+    return len(set(comm.allgather(np.ascontiguousarray(array).tobytes()))) == 1
+
+
+def results():
+    """Every case, and whether all ranks got the same bits."""
+    found, calculators, same = {}, {}, True
+    for variant, dtype, spec in cases():
+        if (variant, dtype) not in calculators:
+            calculators[variant, dtype] = UMACalculator(
+                model(variant), "omol", device="cpu", dtype=dtype, comm=WORLD
+            )
+        atoms = atoms_of(spec)
+        atoms.calc = calculators[variant, dtype]
+        found[variant, dtype, spec] = properties(atoms)
+        same = same and all(map(same_everywhere, found[variant, dtype, spec].values()))
+    return found, same
+
+
+def differences():
+    """Forces and stress, analytic and from finite differences of energies."""
+    step, pairs = 1e-4, []
+    calculator = UMACalculator(model("tiny-1p2p1"), "omol", dtype="float64", comm=WORLD)
+    atoms = atoms_of("water:8")
+    atoms.calc = calculator
+    forces, stress = atoms.get_forces(), atoms.get_stress(voigt=False)
+
+    def energy(change, sign):
+        moved = atoms.copy()
+        change(moved, sign * step)
+        return calculator.get_potential_energy(moved)
+
+    def slope(change):
+        return (energy(change, 1) - energy(change, -1)) / (2 * step)
+
+    for atom, axis in ((0, 0), (7, 1), (12, 2), (23, 1)):
+
+        def shift(moved, by, atom=atom, axis=axis):
+            moved.positions[atom, axis] += by
+
+        pairs.append((forces[atom, axis], -slope(shift)))
+    for first, second in ((0, 0), (1, 2)):
+
+        def strain(moved, by, first=first, second=second):
+            epsilon = np.zeros((3, 3))
+            epsilon[first, second] += by / 2
+            epsilon[second, first] += by / 2
+            moved.set_cell(moved.cell @ (np.eye(3) + epsilon), scale_atoms=True)
+
+        pairs.append((stress[first, second], slope(strain) / atoms.get_volume()))
+    return pairs
+
+
+def dynamics():
+    atoms = atoms_of("water:8")
+    atoms.calc = UMACalculator(model("tiny-1p1"), "omol", dtype="float64", comm=WORLD)
+    path = run_md(atoms)
+    return path, same_everywhere(path)
+
+
+def subgroups():
+    """One group fails while the other computes; their sizes differ."""
+    color = int(WORLD.rank > 0)
+    comm = WORLD.Split(color)
+    calculator = UMACalculator(
+        model(("tiny-1p1", "tiny-m")[color]), "omol", dtype="float64", comm=comm
+    )
+    atoms = atoms_of(("water:8", "shear")[color])
+    atoms.calc = calculator
+    if color == 0:
+        Atoms("H2", calculator=calculator)  # two atoms at one place
+        failure = outcome(lambda: calculator.get_forces(Atoms("H2")))
+    else:
+        failure = None
+    return WORLD.gather((color, failure, properties(atoms)))
+
+
+def beads():
+    """Three beads of different cells side by side: fresh, and moved within a skin."""
+    ranks = Ranks(WORLD)
+    with ranks.together():
+        where = place(ranks, "cpu")
+        module, about = load_in_turn(
+            ranks, where, model("tiny-1p2p1"), "omol", "float64", where.device
+        )
+    systems = [System(a.positions, a.cell.array, a.pbc, a.numbers) for a in bead_atoms()]
+    numbers = systems[0].atomic_numbers
+    module.merge(counts_tensor(count_elements(numbers), module.max_num_elements), 0, 1)
+    spatial = SpatialEvaluator(ranks, Evaluator(module, about.bytes_per_edge), about, where.device)
+    division = spatial.divide(systems, skin=1.0)
+    moved = bead_atoms(moved=True)
+    cells = np.stack([atoms.cell.array for atoms in moved])
+    positions = np.concatenate([atoms.positions for atoms in moved])
+    return spatial(systems), spatial.evaluate(division, positions, cells)
+
+
+def exported_file(folder: Path):
+    """An exported file, written by one rank; with fewer atoms than ranks, too."""
+    path = folder / "exported.pt"
+    ranks = Ranks(WORLD)
+    with ranks.together():
+        if WORLD.rank == 0:
+            export(model("tiny-1p2p1"), path, "omol", dtype="float64")
+    calculator = UMACalculator(path, device="cpu", comm=WORLD)
+    found = {}
+    for spec in ("water:8", "mol:OH@-1,1"):
+        atoms = atoms_of(spec)
+        atoms.calc = calculator
+        found[spec] = properties(atoms)
+    return found
+
+
+def communicators():
+    """More of them than an MPI library has, and what is none."""
+    for _ in range(3000):
+        Ranks(WORLD)
+        comm = WORLD.Dup()
+        Ranks(comm)
+        comm.Free()
+    return [outcome(lambda comm=comm: Ranks(comm)) for comm in (3, WORLD.Split(MPI.UNDEFINED))]
+
+
+def outcome(work) -> tuple[str, str]:
+    """Kind and text of the error that a call ends with."""
+    try:
+        work()
+    except (Exception, KeyboardInterrupt) as failure:
+        return type(failure).__name__, str(failure)
+    return "none", ""
+
+
+def placements():
+    """Threads and memory shares of ranks that all run here."""
+    torch.set_num_threads(64)
+    ranks = Ranks(WORLD)
+    with ranks.together():
+        where = place(ranks, "auto")
+    return WORLD.gather((where, torch.get_num_threads()))

@@ -1,0 +1,147 @@
+"""What goes wrong on one rank for ``test_mpi.py``, and what the others say of it."""
+
+import ctypes
+import resource
+import signal
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from ase import Atoms
+from mpi_cases import atoms_of, model
+from mpi_checks import WORLD, outcome
+
+from uma_md import UMACalculator
+from uma_md.ranks import Ranks
+
+
+def only(rank: int, there, elsewhere):
+    """A value on one rank, another one on the others."""
+    return there if WORLD.rank == rank else elsewhere
+
+
+def loading_errors():
+    """Arguments that are wrong on one rank only."""
+    good = {"model": model("tiny-1p1"), "task": "omol", "device": "cpu"}
+    changes = {
+        "file": ("model", Path("missing.pt")),
+        "other model": ("model", model("tiny-1p2")),
+        "other task": ("task", "omat"),
+        "unknown task": ("task", "ocean"),
+        "device": ("device", "gpu"),
+        "chunk": ("chunk", 0),
+    }
+    found = {}
+    for name, (key, value) in changes.items():
+        for rank in (0, WORLD.size - 1):
+            arguments = good | only(rank, {key: value}, {})
+            mine = outcome(lambda given=arguments: UMACalculator(**given, comm=WORLD))
+            found[name, rank] = WORLD.gather(mine)
+    return found
+
+
+def structure_errors():
+    """Structures that one rank, or all, cannot serve; the calculator works afterwards."""
+    calculator = UMACalculator(model("tiny-1p1"), "omol", dtype="float64", comm=WORLD)
+    sound = atoms_of("water:8")
+
+    def changed(change) -> Atoms:
+        atoms = sound.copy()
+        change(atoms)
+        return atoms
+
+    cluster = np.stack(np.meshgrid(*[np.arange(7) * 0.4] * 3), axis=-1).reshape(-1, 3)
+    sparse = np.random.default_rng(0).uniform(0, 1, (1029, 3)) * [200, 40, 40] + [20, 0, 0]
+    structures = {
+        "positions": only(1, changed(lambda a: a.rattle(1e-9)), sound),
+        "cell": only(1, changed(lambda a: a.set_cell(a.cell * 1.01)), sound),
+        "atoms": only(1, sound[:-1], sound),
+        "pbc": only(1, changed(lambda a: a.set_pbc((1, 1, 0))), sound),
+        "charge": only(1, changed(lambda a: a.info.update(charge=0.5)), sound),
+        "half charge": changed(lambda a: a.info.update(charge=0.5)),
+        "no number": changed(lambda a: a.positions.__setitem__((3, 1), np.nan)),
+        "flat cell": changed(lambda a: a.set_cell([[9, 0, 0], [0, 9, 0], [9, 9, 0]])),
+        "one place": changed(lambda a: a.positions.__setitem__(20, a.positions[3])),
+        "crowd": Atoms("H1372", np.concatenate((cluster, sparse))),
+        "no atoms": Atoms(),
+        "lone": Atoms("H"),
+    }
+    found = {}
+    for name, atoms in structures.items():
+        mine = outcome(lambda atoms=atoms: calculator.get_potential_energy(atoms))
+        found[name] = WORLD.gather(mine)
+    return found, calculator.get_potential_energy(sound)
+
+
+def faults_in_the_sweeps():
+    """What breaks one rank in the midst of an evaluation, while others wait for its rows."""
+    calculator = UMACalculator(
+        model("tiny-1p1"), "omol", dtype="float64", comm=WORLD, recompute="off"
+    )
+    atoms = atoms_of("water:32")
+    faults = {
+        "NaN": lambda: spoiled_bias(calculator, float("nan")),
+        "weights": lambda: single_precision_weights(calculator),
+        "memory": little_memory,
+        "interrupt": lambda: interrupted(calculator),
+    }
+    found = {}
+    for name, fault in faults.items():
+        calculator.reset()
+        with fault():
+            mine = outcome(lambda: calculator.get_potential_energy(atoms))
+        found[name] = WORLD.gather(mine)
+    return found, calculator.get_potential_energy(atoms)
+
+
+@contextmanager
+def spoiled_bias(calculator, value):
+    bias = calculator._model.head[4].bias
+    kept = bias.clone()
+    if WORLD.rank == 1:
+        bias.fill_(value)
+    yield
+    bias.copy_(kept)
+
+
+@contextmanager
+def single_precision_weights(calculator):
+    layer = calculator._model.layers[1]
+    kept = layer.node_update
+    if WORLD.rank == 1:
+        layer.node_update = torch.nn.Linear(1, 1)  # of float32
+    yield
+    layer.node_update = kept
+
+
+@contextmanager
+def little_memory():
+    """Room for another 8 MB on one rank: less than an evaluation takes."""
+    ctypes.CDLL(None).malloc_trim(0)  # what earlier evaluations left would be room, too
+    kept = resource.getrlimit(resource.RLIMIT_AS)
+    if WORLD.rank == 1:
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + 8 * 2**20, kept[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, kept)
+
+
+@contextmanager
+def interrupted(calculator):
+    """Ctrl-C that reaches one rank alone, in its second layer."""
+    layer = calculator._model.layers[1]
+    hook = layer.node_update.register_forward_pre_hook(
+        lambda *_: signal.raise_signal(signal.SIGINT) if WORLD.rank == 1 else None
+    )
+    yield
+    hook.remove()
+
+
+def breakdown():
+    """Communication itself fails on one rank; the run must end, with no result."""
+    ranks = Ranks(WORLD)
+    with ranks.together():
+        if WORLD.rank == 1:
+            ranks.comm.Send(np.zeros(1), dest=WORLD.size + 7)
+        ranks.comm.Recv(np.zeros(1), source=(WORLD.rank + 1) % WORLD.size)

@@ -1,0 +1,266 @@
+"""Which rank owns which atoms, and each rank's own part of the graph.
+
+Atoms are split over ranks by recursive bisection. A rank sees its own atoms and, for any
+number of layers, images of others one cutoff around them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import vesin
+
+from uma_md.graph import Graph, check_apart, check_neighbors
+
+ROUNDING = 1e-6  # angstrom: what rounding may do to a distance
+
+
+class System(NamedTuple):
+    """A structure as every rank knows it.
+
+    Attributes
+    ----------
+    positions : (atoms, 3), angstrom
+        May lie outside the cell.
+    cell : (3, 3), angstrom
+        Rows are cell vectors; those along open directions are free.
+    pbc : (3,)
+        Which cell vectors repeat.
+    atomic_numbers : (atoms,)
+    """
+
+    positions: np.ndarray
+    cell: np.ndarray
+    pbc: np.ndarray
+    atomic_numbers: np.ndarray
+
+
+class _Frame:
+    """Cell vectors where a system repeats, and unit vectors across them where it is open."""
+
+    def __init__(self, cell: np.ndarray, pbc: np.ndarray) -> None:
+        self._pbc = np.asarray(pbc, dtype=bool)
+        repeats = np.asarray(cell, dtype=np.float64)[self._pbc]
+        vectors = np.empty((3, 3))
+        vectors[self._pbc] = repeats
+        vectors[~self._pbc] = np.linalg.svd(repeats)[2][len(repeats) :]
+        self._inverse = np.linalg.inv(vectors)
+        # Between planes on which a coordinate is 0 and 1, angstrom.
+        self.heights = 1 / np.linalg.norm(self._inverse, axis=0)
+
+    def wrap(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Coordinates, in 0 to 1 where the system repeats, and the whole cells taken off."""
+        coordinates = positions @ self._inverse
+        turns = np.floor(coordinates) * self._pbc
+        return coordinates - turns, turns
+
+    def images(
+        self, coordinates: np.ndarray, low: np.ndarray, high: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Atoms and whole cells that bring their images between two corners.
+
+        Returns
+        -------
+        atoms : (images,)
+        cells : (images, 3)
+        """
+        first = np.where(self._pbc, np.ceil(low - coordinates), 0).astype(np.int64)
+        last = np.where(self._pbc, np.floor(high - coordinates), 0).astype(np.int64)
+        inside = (coordinates + first >= low) & (coordinates + last <= high)
+        counts = np.where(inside, np.maximum(last - first + 1, 0), 0)
+        totals = counts.prod(axis=1)
+        atoms = np.repeat(np.arange(len(coordinates)), totals)
+        number = np.arange(len(atoms)) - np.repeat(np.cumsum(totals) - totals, totals)
+        cells = np.empty((len(atoms), 3))
+        for axis in range(3):
+            cells[:, axis] = first[atoms, axis] + number % counts[atoms, axis]
+            number //= counts[atoms, axis]
+        return atoms, cells
+
+
+def assign_owners(system: System, ranks: int) -> np.ndarray:
+    """Split a system's atoms over ranks by recursive bisection, (atoms,) int32.
+
+    Each cut is across the longest side of what it cuts, and leaves both sides as many
+    atoms as they have ranks, to within one.
+    """
+    frame = _Frame(system.cell, system.pbc)
+    points = frame.wrap(system.positions)[0] * frame.heights
+    owners = np.zeros(len(points), dtype=np.int32)
+    parts = [(np.arange(len(points)), 0, ranks)]
+    while parts:
+        atoms, first, count = parts.pop()
+        owners[atoms] = first
+        if count == 1 or len(atoms) == 0:
+            continue
+        axis = np.ptp(points[atoms], axis=0).argmax()
+        atoms = atoms[np.argsort(points[atoms, axis], kind="stable")]
+        left = count // 2
+        cut = (len(atoms) * left + count // 2) // count
+        parts += [(atoms[:cut], first, left), (atoms[cut:], first + left, count - left)]
+    return owners
+
+
+class _Pairs(NamedTuple):
+    """Pairs of a system's atoms: ``positions[j] + shift @ cell - positions[i]`` leads from i to j.
+
+    Attributes
+    ----------
+    receivers, senders : (pairs,)
+        The atoms i and j.
+    shifts : (pairs, 3)
+    """
+
+    receivers: np.ndarray
+    senders: np.ndarray
+    shifts: np.ndarray
+
+
+def _find_pairs(system: System, owned: np.ndarray, reach: float) -> _Pairs:
+    """All pairs within ``reach`` whose receivers are in ``owned``."""
+    if len(owned) == 0:
+        none = np.zeros(0, dtype=np.int64)
+        return _Pairs(none, none, np.zeros((0, 3)))
+    frame = _Frame(system.cell, system.pbc)
+    coordinates, turns = frame.wrap(system.positions)
+    margin = (reach + ROUNDING) / frame.heights
+    low, high = coordinates[owned].min(axis=0) - margin, coordinates[owned].max(axis=0) + margin
+    atoms, cells = frame.images(coordinates, low, high)
+    is_owned = np.zeros(len(coordinates), dtype=bool)
+    is_owned[owned] = True
+    other = cells.any(axis=1) | ~is_owned[atoms]
+    atoms = np.concatenate((owned, atoms[other]))
+    shifts = np.concatenate((np.zeros((len(owned), 3)), cells[other])) - turns[atoms]
+    points = system.positions[atoms] + shifts @ system.cell
+    neighbors = vesin.NeighborList(cutoff=reach + ROUNDING, full_list=True, sorted=True)
+    found = neighbors.compute(points, np.zeros((3, 3)), False, "ij")
+    receivers, senders = (ends[found[0] < len(owned)].astype(np.int64) for ends in found)
+    return _Pairs(atoms[receivers], atoms[senders], shifts[senders] - shifts[receivers])
+
+
+class Part:
+    """One rank's part of the graph of several systems side by side.
+
+    Atoms are counted through all systems, in their order. Images of one remote atom share
+    a row; images of a rank's own atoms share that atom's row.
+
+    Parameters
+    ----------
+    systems
+    owners : (atoms,)
+        The rank that owns each atom of all systems.
+    rank
+        The rank whose part this is.
+    reach
+        Pairs up to this distance are kept, angstrom: the cutoff, and more if the part is to
+        serve while atoms move.
+    device
+        Where the graph is computed.
+
+    Attributes
+    ----------
+    owned, remote : (owned,), (remote,)
+        Atoms of the part's rows, owned ones first.
+    remote_ranks, remote_rows : (remote,)
+        Owner of each remote row, ascending, and the row's place there.
+    """
+
+    def __init__(
+        self,
+        systems: Sequence[System],
+        owners: np.ndarray,
+        rank: int,
+        reach: float,
+        device: torch.device,
+    ) -> None:
+        self._device = device
+        self._natoms = np.array([len(system.positions) for system in systems])
+        self._first = np.cumsum(self._natoms) - self._natoms
+        self.owned = np.flatnonzero(owners == rank)
+        ends = [
+            _find_pairs(system, np.flatnonzero(owners[first : first + count] == rank), reach)
+            for system, first, count in zip(systems, self._first, self._natoms, strict=True)
+        ]
+        senders = np.concatenate([p.senders + k for p, k in zip(ends, self._first, strict=True)])
+        receivers = np.concatenate(
+            [p.receivers + k for p, k in zip(ends, self._first, strict=True)]
+        )
+        self._find_rows(owners, rank, senders)
+        row_of = np.empty(len(owners), dtype=np.int64)
+        row_of[self._atoms] = np.arange(len(self._atoms))
+        counts = np.array([len(pairs.senders) for pairs in ends])
+        numbers = np.concatenate([system.atomic_numbers for system in systems])
+        self._senders = self._tensor(row_of[senders])
+        self._receivers = self._tensor(row_of[receivers])
+        self._shifts = self._tensor(np.concatenate([pairs.shifts for pairs in ends]))
+        self._pair_systems = self._tensor(np.repeat(np.arange(len(systems)), counts))
+        self._numbers = self._tensor(numbers[self._atoms].astype(np.int64))
+        of_atoms = np.repeat(np.arange(len(systems)), self._natoms)
+        self._systems = self._tensor(of_atoms[self.owned])
+
+    def _find_rows(self, owners: np.ndarray, rank: int, senders: np.ndarray) -> None:
+        """Number the rows: own atoms in their order, then remote ones by owner."""
+        order = np.argsort(owners, kind="stable")
+        sizes = np.bincount(owners)
+        place = np.empty(len(owners), dtype=np.int64)
+        place[order] = np.arange(len(owners)) - (np.cumsum(sizes) - sizes)[owners[order]]
+        remote = np.unique(senders[owners[senders] != rank])
+        self.remote = remote[np.argsort(owners[remote], kind="stable")]
+        self.remote_ranks = owners[self.remote]
+        self.remote_rows = place[self.remote]
+        self._atoms = np.concatenate((self.owned, self.remote))
+
+    def graph(
+        self, positions: np.ndarray, cells: np.ndarray, cutoff: float, max_neighbors: int
+    ) -> Graph:
+        """Give the edges at these positions, vectors in float64.
+
+        Parameters
+        ----------
+        positions : (atoms, 3), angstrom
+            Of all systems' atoms, not moved by whole cells since the part was made.
+        cells : (systems, 3, 3), angstrom
+        cutoff
+            angstrom.
+        max_neighbors
+            More neighbors than this are an error.
+
+        Raises
+        ------
+        ValueError
+            When two atoms are at one place, or an atom has too many neighbors.
+        """
+        points = self._tensor(positions[self._atoms])
+        boxes = self._tensor(np.asarray(cells, dtype=np.float64))
+        if len(boxes) == 1:
+            shifts = self._shifts @ boxes[0]
+        else:
+            shifts = (self._shifts.unsqueeze(1) @ boxes[self._pair_systems]).squeeze(1)
+        vectors = points[self._senders] - points[self._receivers] + shifts
+        distances = torch.linalg.vector_norm(vectors, dim=1)
+        near = distances < cutoff
+        receivers = self._receivers[near]
+        self._check(distances, receivers, cutoff, max_neighbors)
+        return Graph(
+            vectors=vectors[near],
+            senders=self._senders[near],
+            receivers=receivers,
+            atomic_numbers=self._numbers,
+            systems=self._systems,
+            natoms=self._tensor(self._natoms),
+        )
+
+    def _check(
+        self, distances: torch.Tensor, receivers: torch.Tensor, cutoff: float, max_neighbors: int
+    ) -> None:
+        touching = self.owned[self._receivers[distances == 0].cpu().numpy()]
+        system = np.searchsorted(self._first, touching, side="right") - 1
+        check_apart(touching - self._first[system])
+        counts = torch.bincount(receivers, minlength=1).cpu().numpy()
+        check_neighbors(counts, cutoff, max_neighbors)
+
+    def _tensor(self, array: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(np.array(array)).to(self._device)

@@ -1,0 +1,196 @@
+"""MPI ranks that compute together, and that fail together."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import numpy as np
+from mpi4py import MPI
+
+T = TypeVar("T")
+
+# What other ranks raise: the first of these that the failure is an instance of.
+KINDS: tuple[type[Exception], ...] = (
+    FileNotFoundError,
+    PermissionError,
+    ConnectionError,
+    OSError,
+    TypeError,
+    ValueError,
+    MemoryError,
+    RuntimeError,
+)
+MEMORY_SIGNS = ("out of memory", "can't allocate memory", "Unable to allocate", "bad_alloc")
+
+# Each communicator keeps its duplicate: MPI libraries have no more than about 2000 in all.
+_DUPLICATE = MPI.Comm.Create_keyval(delete_fn=lambda comm, key, duplicate: duplicate.Free())
+
+
+class Ranks:
+    """A communicator of its own, whose ranks agree before each collective step.
+
+    A rank that fails within ``together`` says so in the next agreement; the others learn of
+    it there, wherever they are, and raise the same error. So no rank waits for one that has
+    left, as long as everything between a rank's agreement and the end of the collective step
+    that follows is communication alone.
+
+    Parameters
+    ----------
+    comm
+        Any intracommunicator; it is duplicated, once, so that no message meets the user's.
+
+    Attributes
+    ----------
+    comm
+        The duplicate.
+    rank, size
+        This rank and the number of ranks.
+
+    Raises
+    ------
+    TypeError
+        When this is not a communicator that mpi4py made, or one without ranks.
+    """
+
+    def __init__(self, comm: MPI.Intracomm) -> None:
+        if not (isinstance(comm, MPI.Intracomm) and comm):
+            raise TypeError(f"comm must be an intracommunicator of mpi4py, found {comm!r}")
+        duplicate = comm.Get_attr(_DUPLICATE)
+        if duplicate is None:
+            duplicate = comm.Dup()
+            comm.Set_attr(_DUPLICATE, duplicate)
+        assert isinstance(duplicate, MPI.Intracomm)
+        self.comm = duplicate
+        self.rank: int = self.comm.Get_rank()
+        self.size: int = self.comm.Get_size()
+
+    def agree(self) -> None:
+        """Go on when all ranks do. Collective, within ``together`` only."""
+        told = self._learn(None)
+        if told is not None:
+            raise _ToldError(told)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Hold work that all ranks do; an error on one becomes the same error on all.
+
+        Collective. The text is that of the lowest rank that failed. Its kind is the builtin
+        one that comes closest; a rank whose own error has this text, or is an interrupt,
+        raises its own.
+        """
+        try:
+            yield
+            self.agree()
+        except _ToldError as error:
+            raise error.public() from None
+        except MPI.Exception as failure:
+            sys.stderr.write(f"communication between MPI ranks failed: {failure}\n")
+            sys.stderr.flush()
+            time.sleep(1)  # the launcher drops what it has not passed on when it learns of the end
+            self.comm.Abort(1)  # the others may be waiting in any call
+        except BaseException as failure:
+            told = self._learn(failure)
+            assert told is not None
+            if told[1] == str(failure) or not isinstance(failure, Exception):
+                raise
+            raise _ToldError(told).public() from failure
+
+    def broadcast(self, value: T | None, root: int = 0) -> T:
+        """Give every rank the value of one of them. Collective."""
+        self.agree()
+        return self.comm.bcast(value, root=root)
+
+    def gather(self, values: np.ndarray) -> np.ndarray:
+        """Give every rank the equally shaped arrays of all, (ranks, ...). Collective."""
+        values = np.ascontiguousarray(values)
+        gathered = np.empty((self.size, *values.shape), dtype=values.dtype)
+        self.agree()
+        self.comm.Allgather(values, gathered)
+        return gathered
+
+    def gather_rows(self, rows: np.ndarray, counts: np.ndarray) -> np.ndarray:
+        """Give every rank the rows of all, (sum of counts, ...), rank by rank. Collective.
+
+        Parameters
+        ----------
+        rows : (counts[rank], ...)
+        counts : (ranks,)
+            Known to every rank.
+        """
+        rows = np.ascontiguousarray(rows)
+        gathered = np.empty((counts.sum(), *rows.shape[1:]), dtype=rows.dtype)
+        width = int(np.prod(rows.shape[1:], dtype=int))
+        self.agree()
+        self.comm.Allgatherv(rows, [gathered, (counts * width).tolist()])
+        return gathered
+
+    def check_same(self, what: str, parts: Mapping[str, Any], advice: str) -> None:
+        """Refuse what is not the same on all ranks. Collective, within ``together`` only.
+
+        Parameters
+        ----------
+        what
+            The thing that must be the same, for the message.
+        parts
+            Arrays, or what has a faithful ``repr``, by name; compared by checksums.
+        advice
+            What to do.
+
+        Raises
+        ------
+        ValueError
+            On all ranks, naming the first that differs from rank 0 and the part.
+        """
+        mine = {name: _checksum(part) for name, part in parts.items()}
+        first = self.broadcast(mine)
+        differing = [name for name in mine if mine[name] != first[name]]
+        if differing:
+            raise ValueError(
+                f"all ranks must have the same {what}, found other {differing[0]} on rank "
+                f"{self.rank} than on rank 0: {advice}"
+            )
+        self.agree()
+
+    def _learn(self, failure: BaseException | None) -> tuple[int, str] | None:
+        """Whether a rank failed, and what the first one says of it."""
+        failed = np.array([self.size if failure is None else self.rank], dtype=np.int64)
+        self.comm.Allreduce(MPI.IN_PLACE, failed, MPI.MIN)
+        first = int(failed[0])
+        if first == self.size:
+            return None
+        return self.comm.bcast(failure and _describe(failure), root=first)
+
+
+class _ToldError(Exception):
+    """A failure that all ranks know of: index of its kind, and its text."""
+
+    def public(self) -> Exception:
+        kind, text = self.args[0]
+        return KINDS[kind](text)
+
+
+def _describe(failure: BaseException) -> tuple[int, str]:
+    """Kind and one sentence of a failure, without the stack traces that torch appends."""
+    text = str(failure)
+    if isinstance(failure, MemoryError) or any(sign in text for sign in MEMORY_SIGNS):
+        advice = "use more ranks or devices, recompute='on' or a smaller chunk"
+        return KINDS.index(MemoryError), f"a rank ran out of memory: {advice}"
+    text = text[max(0, text.rfind("RuntimeError: ")) :]  # after lines of TorchScript source
+    for trace in ("\nException raised from", "\nframe #"):
+        text = text.split(trace)[0]
+    kinds = [index for index, kind in enumerate(KINDS) if isinstance(failure, kind)]
+    kind = kinds[0] if kinds else KINDS.index(RuntimeError)
+    return kind, text.strip() or f"a rank was stopped by {type(failure).__name__}"
+
+
+def _checksum(part: Any) -> bytes:
+    if isinstance(part, np.ndarray):
+        data = f"{part.dtype}{part.shape}".encode() + np.ascontiguousarray(part).tobytes()
+    else:
+        data = repr(part).encode()
+    return hashlib.blake2b(data, digest_size=8).digest()

@@ -1,0 +1,158 @@
+"""Energies, forces and virials of systems whose atoms are spread over MPI ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from uma_md.decomposition import Part, System, assign_owners
+from uma_md.evaluator import Evaluator, Properties, atomic_forces, check_finite, virials
+from uma_md.loading import DTYPES, load_model
+from uma_md.metadata import Metadata
+from uma_md.mpi_exchange import MPIExchange, plan_halo
+from uma_md.placement import Placement
+from uma_md.ranks import Ranks
+
+__all__ = ["Division", "Properties", "SpatialEvaluator", "System", "load_in_turn"]
+
+
+class Division(NamedTuple):
+    """How systems are spread over ranks.
+
+    Attributes
+    ----------
+    owners : (atoms,)
+        The rank of each atom.
+    part
+        What this rank has.
+    exchange
+        How its rows reach other ranks.
+    """
+
+    owners: np.ndarray
+    part: Part
+    exchange: MPIExchange
+
+
+class SpatialEvaluator:
+    """Evaluates systems that all ranks know, each rank its own part of every one.
+
+    Several systems lie side by side in one evaluation; each is split over all ranks. All
+    methods are collective, also for ranks that get no atoms, and an error on one rank is
+    raised on all of them. All ranks return the same, to the last bit.
+
+    Parameters
+    ----------
+    ranks
+    evaluator
+        Of a model that is merged for the systems. Its exchange is replaced.
+    metadata
+        The model's.
+    device
+        Where this rank computes.
+    """
+
+    def __init__(
+        self, ranks: Ranks, evaluator: Evaluator, metadata: Metadata, device: torch.device
+    ) -> None:
+        self._ranks = ranks
+        self._evaluator = evaluator
+        self._metadata = metadata
+        self._device = device
+
+    def __call__(self, systems: Sequence[System]) -> Properties:
+        """Divide the systems and evaluate them."""
+        division = self.divide(systems)
+        positions = np.concatenate([system.positions for system in systems])
+        return self.evaluate(division, positions, np.stack([system.cell for system in systems]))
+
+    def divide(self, systems: Sequence[System], skin: float = 0.0) -> Division:
+        """Spread systems over the ranks.
+
+        Parameters
+        ----------
+        systems
+            The same on all ranks.
+        skin
+            How far beyond the cutoff pairs are kept, angstrom, for positions that differ
+            from these ones.
+        """
+        ranks = self._ranks
+        with ranks.together():
+            owners = None
+            if ranks.rank == 0:
+                owners = np.concatenate([assign_owners(each, ranks.size) for each in systems])
+            owners = ranks.broadcast(owners)  # rounding may differ between kinds of processors
+            reach = self._metadata.cutoff + skin
+            part = Part(systems, owners, ranks.rank, reach, self._device)
+            plan = plan_halo(ranks, len(part.owned), part.remote_ranks, part.remote_rows)
+            return Division(owners, part, MPIExchange(ranks, plan, self._device))
+
+    def evaluate(self, division: Division, positions: np.ndarray, cells: np.ndarray) -> Properties:
+        """Evaluate divided systems.
+
+        Parameters
+        ----------
+        division
+        positions : (atoms, 3), angstrom
+            Not moved by whole cells since the division, and such that no pair within the
+            cutoff was farther apart than cutoff and skin.
+        cells : (systems, 3, 3), angstrom
+
+        Raises
+        ------
+        ValueError
+            When two atoms are at one place, an atom has too many neighbors, or the model
+            gives NaN or infinity.
+        """
+        about = self._metadata
+        with self._ranks.together():
+            graph = division.part.graph(positions, cells, about.cutoff, about.max_neighbors)
+            graph = graph._replace(vectors=graph.vectors.to(DTYPES[about.dtype]))
+            self._evaluator.exchange = division.exchange
+            energies, gradients = self._evaluator(graph)
+            check_finite(energies, gradients)
+            forces = division.exchange.reverse(atomic_forces(graph, gradients))
+            own = torch.cat((energies.unsqueeze(1), forces), dim=1).cpu().numpy()
+            return self._collect(division.owners, own, virials(graph, gradients).cpu().numpy())
+
+    def _collect(self, owners: np.ndarray, own: np.ndarray, virials: np.ndarray) -> Properties:
+        """Bring the ranks' rows (owned, 4) and shares of virials together, in atoms' order."""
+        counts = np.bincount(owners, minlength=self._ranks.size)
+        rows = np.empty((len(owners), 4))
+        rows[np.argsort(owners, kind="stable")] = self._ranks.gather_rows(own, counts)
+        whole = self._ranks.gather(virials).sum(axis=0)
+        return Properties(rows[:, 0].copy(), rows[:, 1:].copy(), whole)
+
+
+def load_in_turn(
+    ranks: Ranks,
+    placement: Placement,
+    path: str | Path,
+    task: str | None,
+    dtype: str,
+    device: torch.device,
+) -> tuple[Any, Metadata]:
+    """Load a model on all ranks, as ``loading.load_model``, and see that it is the same.
+
+    One rank of a node reads the file first, the others when it is in the node's memory.
+    Collective, within ``ranks.together`` only.
+
+    Raises
+    ------
+    OSError, ValueError
+        As ``load_model``, or when ranks were given different models.
+    """
+    loaded = None
+    for turn in (True, False):
+        if (placement.node_rank == 0) == turn:
+            loaded = load_model(path, task, dtype, device)
+        ranks.agree()
+    assert loaded is not None
+    record = {"model or task": loaded[1].to_json()}
+    ranks.check_same("model", record, "give every rank the same file and task")
+    return loaded
