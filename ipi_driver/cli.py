@@ -146,6 +146,11 @@ def print_pes_path(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
     help="How far beyond the cutoff neighbor lists reach, angstrom.",
 )
 @click.option(
+    "--trust-code",
+    is_flag=True,
+    help="Run the code of an exported file that uma-md export did not write, with your rights.",
+)
+@click.option(
     "--ranks-per-bead",
     type=click.IntRange(min=0),
     default=0,

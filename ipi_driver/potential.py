@@ -33,7 +33,7 @@ class Options:
     ----------
     task, charge, spin
         None for what the template, or else the model, says.
-    device, dtype
+    device, dtype, trust_code
         As for ``uma_md.UMACalculator``.
     extras
         Names of the extras to send, of ``EXTRAS``.
@@ -48,6 +48,7 @@ class Options:
     dtype: str = "float32"
     extras: tuple[str, ...] = ()
     skin: float = 1.0
+    trust_code: bool = False
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.extras if name not in EXTRAS]
@@ -62,7 +63,7 @@ def local_engine(model: str | Path, template: Atoms, options: Options) -> LocalE
     device = pick_device(options.device)
 
     def loader(task: str | None) -> tuple[Any, Metadata]:
-        return load_model(model, task, options.dtype, device)
+        return load_model(model, task, options.dtype, device, trust_code=options.trust_code)
 
     return LocalEngine(loader, template.numbers, template.pbc, Placement(device), options.skin)
 

@@ -65,8 +65,8 @@ class RankedEngine:
             placement = place(self._world, options.device)
 
             def loader(task: str | None) -> tuple[Any, Metadata]:
-                device = placement.device
-                return load_in_turn(self._world, placement, model, task, options.dtype, device)
+                chosen = (model, task, options.dtype, placement.device)
+                return load_in_turn(self._world, placement, *chosen, trust_code=options.trust_code)
 
         assert atoms is not None
         self._numbers, self._pbc = atoms.numbers, atoms.pbc

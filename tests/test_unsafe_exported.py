@@ -1,21 +1,26 @@
 """Exported files are code, which runs only if it is uma-md's; structures are read as tables."""
 
 import json
+import re
 import zipfile
+from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 import torch
 from lammps_runs import Block, launch
 from structures import structure
 
+from uma_md import UMACalculator, structure_file
 from uma_md import exported as exported_files
-from uma_md import structure_file
 from uma_md.export import composition
 from uma_md.info import describe
 from uma_md.loading import load_model
 from uma_md.metadata import Metadata
+from uma_md.scripted_code import ALLOWED
 
 CPU = torch.device("cpu")
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(autouse=True)
@@ -107,6 +112,26 @@ def test_code_runs_when_the_user_says_so(record, tmp_path):
     path = scripted(RunsWhenLoaded(), tmp_path / "m.pt", record)
     load_model(path, None, "float32", CPU, trust_code=True)
     (tmp_path / "attacked").unlink()
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+def test_a_calculator_runs_such_code_only_when_told(trusted, record, tmp_path):
+    path = scripted(RunsWhenLoaded(), tmp_path / "m.pt", record)
+    (tmp_path / "attacked").unlink(missing_ok=True)
+    with nullcontext() if trusted else pytest.raises(ValueError, match="runs while it is loaded"):
+        UMACalculator(path, device="cpu", trust_code=trusted)
+    if trusted:
+        (tmp_path / "attacked").unlink()
+
+
+def test_lammps_and_python_allow_the_same_operators():
+    source = (ROOT / "lammps_plugin" / "scripted_code.cpp").read_text()
+    allowed = set()
+    for space, name in (("aten", "OPERATORS"), ("prim", "STRUCTURE")):
+        text = re.search(rf"\*{name} =\n(.*?);", source, re.DOTALL)[1]
+        allowed |= {f"{space}::{word}" for word in " ".join(re.findall('"(.*?)"', text)).split()}
+    calls = {"prim::CallFunction", "prim::CallMethod"}  # which Python follows, writing them out
+    assert allowed == ALLOWED | calls
 
 
 def test_classes_that_torch_brings_along_are_refused(exported, tmp_path):

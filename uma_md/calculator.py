@@ -47,6 +47,8 @@ class UMACalculator(Calculator):
         Edges handled at a time.
     recompute
         ``auto``, ``on`` or ``off``: see ``uma_md.evaluator.Evaluator``.
+    trust_code
+        Run the code of an exported file that ``uma-md export`` did not write, with your rights.
     comm
         A communicator of mpi4py, over whose ranks the atoms are spread. All its ranks make
         the calculator, change atoms and ask for properties alike; all get the same results,
@@ -75,6 +77,7 @@ class UMACalculator(Calculator):
         *,
         chunk: int = 1024,
         recompute: str = "auto",
+        trust_code: bool = False,
         comm: MPI.Intracomm | None = None,
         **kwargs: Any,
     ) -> None:
@@ -83,6 +86,7 @@ class UMACalculator(Calculator):
         self._dtype = dtype
         self._chunk = chunk
         self._recompute = recompute
+        self._trust_code = trust_code
         self._ranks: Ranks | None = None
         if comm is None:
             self._placement = Placement(pick_device(device))
@@ -103,11 +107,13 @@ class UMACalculator(Calculator):
     def _load(self, task: str | None) -> None:
         arguments = (self._path, task, self._dtype, self.device)
         if self._ranks is None:
-            self._model, self.metadata = load_model(*arguments)
+            self._model, self.metadata = load_model(*arguments, trust_code=self._trust_code)
         else:
             from uma_md.spatial import load_in_turn
 
-            self._model, self.metadata = load_in_turn(self._ranks, self._placement, *arguments)
+            self._model, self.metadata = load_in_turn(
+                self._ranks, self._placement, *arguments, trust_code=self._trust_code
+            )
         self._evaluator = Evaluator(
             self._model,
             self.metadata.bytes_per_edge,

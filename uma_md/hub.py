@@ -181,7 +181,15 @@ def rows() -> list[tuple[str, ...]]:
             size = "-" if model.gigabytes is None else f"about {model.gigabytes} GB"
         tasks = " ".join(model.tasks) or "as its file says"
         table.append((name, size, tasks, LICENSE, "no" if path is None else "yes"))
-    table.append((BUNDLED.stem, "-", "omol", "MIT", "in the package"))
+    table.append(
+        (
+            BUNDLED.stem,
+            f"{BUNDLED.stat().st_size / 1e9:.3f} GB",
+            "omol omat oc20",
+            "MIT",
+            "in the package",
+        )
+    )
     return table
 
 

@@ -37,8 +37,8 @@ ALLOWED = frozenset(
 )
 
 _ADVICE = (
-    "export the checkpoint with this uma-md; trust_code=True (in LAMMPS 'trust yes') runs the "
-    "code all the same, with your rights"
+    "export the checkpoint with this uma-md; trust_code=True (in LAMMPS 'trust yes', with uma-ipi "
+    "--trust-code) runs the code all the same, with your rights"
 )
 
 

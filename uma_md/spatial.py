@@ -136,6 +136,8 @@ def load_in_turn(
     task: str | None,
     dtype: str,
     device: torch.device,
+    *,
+    trust_code: bool = False,
 ) -> tuple[Any, Metadata]:
     """Load a model on all ranks, as ``loading.load_model``, and see that it is the same.
 
@@ -150,7 +152,7 @@ def load_in_turn(
     loaded = None
     for turn in (True, False):
         if (placement.node_rank == 0) == turn:
-            loaded = load_model(path, task, dtype, device)
+            loaded = load_model(path, task, dtype, device, trust_code=trust_code)
         ranks.agree()
     assert loaded is not None
     record = {"model or task": loaded[1].to_json()}

@@ -13,7 +13,7 @@ from torch import nn
 
 from uma_md.config import ModelConfig, parse_backbone
 from uma_md.graph import Graph
-from uma_md.loading import cast_constants
+from uma_md.loading import UMASource, cast_constants
 from uma_md.model import UMA
 from uma_md.nn.experts import MixedLinear
 from uma_md.nn.layer import Layer
@@ -111,6 +111,16 @@ class Network(nn.Module):
         products = -vectors.unsqueeze(2) * pull.unsqueeze(1)
         virials = torch.zeros(len(graph.natoms), 3, 3)
         return energies, forces, virials.index_add(0, graph.systems[graph.receivers], products)
+
+    def read(self, path: Path) -> None:
+        """Take the parameters and references from a checkpoint of the same sizes."""
+        source = UMASource(path)
+        with torch.no_grad():
+            for task, model in self.tasks.items():
+                built = source.build(source.task(task), torch.float32)
+                model.references.copy_(built.references)
+                for name, parameter in model.named_parameters():
+                    parameter.copy_(built.get_parameter(name))
 
     def write(self, path: Path) -> None:
         """Write the parameters as a checkpoint in safetensors."""

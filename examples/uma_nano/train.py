@@ -212,13 +212,12 @@ class Training:
         torch.save(state, folder / "part.pt")
         (folder / "part.pt").replace(folder / "state.pt")
 
-    def resume(self, state: dict[str, object], *, schedule: bool) -> None:
-        """Go on from a saved state; without ``schedule``, from its weights alone."""
-        _copy(state["network"] if schedule else state["average"], self.network)
+    def resume(self, state: dict[str, object]) -> None:
+        """Go on from a saved state."""
+        _copy(state["network"], self.network)
         _copy(state["average"], self.average)
-        if schedule:
-            self.optimizer.load_state_dict(state["optimizer"])  # type: ignore[arg-type]
-            self.done = int(state["done"])  # type: ignore[call-overload]
+        self.optimizer.load_state_dict(state["optimizer"])  # type: ignore[arg-type]
+        self.done = int(state["done"])  # type: ignore[call-overload]
 
 
 def _copy(state: object, network: Network) -> None:
@@ -245,7 +244,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--channels", type=int, default=16)
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--cutoff", type=float, default=4.5)
-    parser.add_argument("--start", type=Path, help="state.pt to start from, with a new schedule")
+    parser.add_argument("--start", type=Path, help="checkpoint to start from, with a new schedule")
     parser.add_argument("--every", type=int, default=500, help="steps between tables of errors")
     parser.add_argument("--threads", type=int, default=1)
     return parser.parse_args()
@@ -270,12 +269,12 @@ def main() -> None:
     config = model_config(options.channels, options.layers, options.cutoff)
     network = Network(config, references(training))
     print(f"{sum(p.numel() for p in network.parameters())} parameters", flush=True)
+    if options.start:
+        network.read(options.start)
     run = Training(network, options.steps, options.rate)
     resumed = options.output / "state.pt"
     if resumed.exists():
-        run.resume(torch.load(resumed), schedule=True)
-    elif options.start:
-        run.resume(torch.load(options.start), schedule=False)
+        run.resume(torch.load(resumed))
     batches = Batches(training, run.done)
     clock, recent = time.perf_counter(), []
     while run.done < options.steps:
