@@ -20,6 +20,7 @@
 #include "update.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <string>
 #include <vector>
@@ -32,6 +33,7 @@ struct PairUMA::State {
   uma::AtomRows rows;
   uma::Result result;
   double energy_unit = 1.0;    // of LAMMPS, per eV
+  std::array<double, 2> extra{};
   bigint planned = -1;         // step of the neighbor lists that edges are planned for
   bool announced = false;
 };
@@ -46,6 +48,9 @@ PairUMA::PairUMA(LAMMPS *lmp) : Pair(lmp), state(std::make_unique<State>())
   centroidstressflag = CENTROID_AVAIL;
   unit_convert_flag = utils::METAL2REAL;
   comm_forward = 2;
+  // For 'compute pair uma': times that experts were merged, and seconds that it took.
+  nextra = 2;
+  pvector = state->extra.data();
 }
 
 PairUMA::~PairUMA()
@@ -136,6 +141,10 @@ void PairUMA::init_style()
   if (!force->newton_pair) {
     error->all(FLERR, "pair_style uma: newton must be on for pairs, but it is off; remove 'newton "
                       "off' from the input");
+  }
+  if (utils::strmatch(update->integrate_style, "^respa")) {
+    error->all(FLERR, "pair_style uma: run_style must be verlet, found respa; the model's forces "
+                      "have no fast and slow part, remove 'run_style respa'");
   }
   state->energy_unit =
       units == "real" ? utils::get_conversion_factor(utils::ENERGY, utils::METAL2REAL) : 1.0;
@@ -253,6 +262,11 @@ void PairUMA::hand_over()
     }
   }
   hand_over_virials();
+  // LAMMPS adds them up over ranks, which merge side by side.
+  if (comm->me == 0) {
+    const auto &merges = state->potential->merges();
+    state->extra = {double(merges.count), merges.seconds};
+  }
 }
 
 void PairUMA::hand_over_virials()

@@ -7,6 +7,7 @@
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/zeros.h>
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <numeric>
 #include <stdexcept>
@@ -106,10 +107,19 @@ void Potential::set_composition(const std::vector<int64_t> &counts, bool isolate
         "1; it was not made for single atoms, use another model",
         metadata().model_id));
   }
+  if (natoms_ > 0) merge(counts);
+  counts_ = counts;
+}
+
+void Potential::merge(const std::vector<int64_t> &counts)
+{
+  const auto start = std::chrono::steady_clock::now();
   auto per_number = at::zeros({model_.max_num_elements()}, at::kLong);
   for (size_t z = 0; z < counts.size(); z++) per_number[int64_t(z)] = counts[z];
-  if (natoms_ > 0) model_.merge(per_number, *options_.charge, *options_.spin);
-  counts_ = counts;
+  model_.merge(per_number, *options_.charge, *options_.spin);
+  merges_.seconds +=
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  merges_.count++;
 }
 
 void Potential::check_composition(const std::vector<int64_t> &counts) const

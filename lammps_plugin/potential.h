@@ -53,11 +53,19 @@ class Potential {
   // Throws when the energy or a force is NaN or infinite.
   static void check_finite(const Result &result);
 
+  // How often experts were merged, and how long that took.
+  struct Merges {
+    int64_t count = 0;
+    double seconds = 0.0;
+  };
+  const Merges &merges() const { return merges_; }
+
   // What was chosen, one line each, for the log. Collective over 'world'.
   std::string description(MPI_Comm world) const;
   double memory_usage() const { return graph_.memory_usage(); }
 
  private:
+  void merge(const std::vector<int64_t> &counts);
   bool keeps_graph();
   std::string describe_devices(MPI_Comm world) const;
   std::string describe_memory(MPI_Comm world) const;
@@ -72,6 +80,7 @@ class Potential {
   std::unique_ptr<Evaluator> evaluator_;
   std::vector<int64_t> counts_;
   int64_t natoms_ = 0;
+  Merges merges_;
   int64_t planned_edges_ = -1;    // for which keep_ was decided
   bool keep_ = false;
 };
