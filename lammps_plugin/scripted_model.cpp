@@ -2,6 +2,7 @@
 
 #include "scripted_model.h"
 
+#include "damage.h"
 #include "scripted_code.h"
 
 #include "json.h"
@@ -109,6 +110,8 @@ Metadata load_metadata(const std::string &file)
                              "there is no file '" +
                              file + "'; check its name and folder");
   }
+  const auto damaged = or_refuse(file, [&] { return damaged_member(file); });
+  if (!damaged.empty()) refuse(file, "has changed since it was written (" + damaged + ")");
   return parse_metadata(file, or_refuse(file, [&] { return read_record(file); }));
 }
 

@@ -160,10 +160,13 @@ def run(script: str, ranks: int, folder: Path) -> str:
     return result.stdout
 
 
-def launch(script: str, ranks: int, folder: Path) -> subprocess.CompletedProcess[str]:
+def launch(
+    script: str, ranks: int, folder: Path, *options: str
+) -> subprocess.CompletedProcess[str]:
     """Run a script on some ranks, each with one thread, within a time limit."""
     (folder / "in.lmp").write_text(script)
     command = [BIN / "mpiexec", "-n", str(ranks), BIN / "lmp", "-in", "in.lmp", "-log", "none"]
+    command += options
     return subprocess.run(
         list(map(str, command)),
         cwd=folder,

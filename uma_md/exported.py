@@ -83,6 +83,12 @@ def load(
     path = Path(path)
     with open_archive(path, MOST_CODE) as archive:
         metadata = _read_record(archive, path)
+        damaged = archive.testzip()
+        if damaged:
+            raise ValueError(
+                f"{path} must be as it was written, found other bytes in {damaged}: "
+                "export the model again"
+            )
         if not trust_code:
             check_words(archive, path)
     torch._C._jit_set_profiling_executor(False)
