@@ -156,13 +156,16 @@ at::Tensor HaloExchange::reverse(const at::Tensor &all) const
   return owned.index_add_(0, sent_rows_, returned);
 }
 
+// In the order of the ranks: MPI_Allreduce may change its order, and the rounding with it, from one
+// call to the next (MPICH does), and a restarted run would not go on bit by bit.
 at::Tensor HaloExchange::sum(const at::Tensor &part) const
 {
   const at::NoGradGuard no_grad;
-  auto total = part.to(at::kCPU, at::kDouble, /*non_blocking=*/false, /*copy=*/true).contiguous();
-  MPI_Allreduce(MPI_IN_PLACE, total.data_ptr<double>(), int(total.numel()), MPI_DOUBLE, MPI_SUM,
-                comm_);
-  return total.to(part.device());
+  const auto mine = part.to(at::kCPU, at::kDouble).contiguous();
+  const auto all = at::empty({nprocs_, mine.numel()}, at::kDouble);
+  MPI_Allgather(mine.data_ptr<double>(), int(mine.numel()), MPI_DOUBLE, all.data_ptr<double>(),
+                int(mine.numel()), MPI_DOUBLE, comm_);
+  return all.sum(0).view(part.sizes()).to(part.device());
 }
 
 void HaloExchange::transfer(const at::Tensor &out, const std::vector<Peer> &receivers,

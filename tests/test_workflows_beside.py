@@ -16,7 +16,7 @@ RANKS = (1, 2, 4)
 PARTNERS = {
     "zbl": ("zbl 2.0 4.0", "1 1 {name} 17 17", "1 2 {name} 17 11", "2 2 {name} 11 11"),
     "lj/cut": ("lj/cut 5.5", "* * {name} 0.01 2.7"),
-    "dispersion/d3": ("dispersion/d3 zero pbe 12.0 8.0", "* * {name} Cl Na"),
+    "dispersion/d3": ("dispersion/d3 bj pbe 12.0 8.0", "* * {name} Cl Na"),
 }
 
 
@@ -138,14 +138,14 @@ third_order all regular 0.01 file third.txt
 
 @pytest.mark.slow
 def test_phonons_by_finite_differences(exported, calculators, tmp_path):
-    atoms = bulk("NaCl", "rocksalt", a=5.6)
+    atoms = bulk("NaCl", "zincblende", a=5.6)
     block = Block(atoms, exported("tiny-1p2p1", "omat"))
     block.atoms.calc = calculators("tiny-1p2p1", "omat")
     masses = np.repeat(block.atoms.get_masses(), 3)
     second = _force_constants(block.atoms, 0.001)
     third = _third_order(block.atoms, 0.01)
-    turn = block.prism.vector_to_lammps(np.eye(3))
-    turn = np.kron(np.eye(2), turn)
+    turn = np.kron(np.eye(2), block.prism.vector_to_lammps(np.eye(3)))
+    largest = np.abs(np.einsum("abc,ai,bj,ck->ijk", third, turn, turn, turn)).max()
     expected = turn.T @ second @ turn / np.sqrt(np.outer(masses, masses))
     for ranks in (1, 2):
         run(block.setup(tmp_path, 0) + PHONONS, ranks, tmp_path)
@@ -155,8 +155,7 @@ def test_phonons_by_finite_differences(exported, calculators, tmp_path):
         rows = np.loadtxt(tmp_path / "third.txt")
         assert len(rows) >= 27
         assert np.isfinite(rows).all()
-        largest = np.abs(rows[:, 5:]).max()
-        assert largest == pytest.approx(third, rel=0.05), "largest third derivative"
+        assert np.abs(rows[:, 5:]).max() == pytest.approx(largest, rel=0.01)
 
 
 def _force_constants(atoms: Atoms, step: float) -> np.ndarray:
@@ -173,9 +172,9 @@ def _force_constants(atoms: Atoms, step: float) -> np.ndarray:
     return np.array(columns)
 
 
-def _third_order(atoms: Atoms, step: float) -> float:
-    """Largest third derivative in LAMMPS's axes, eV/angstrom^3."""
-    best = 0.0
+def _third_order(atoms: Atoms, step: float) -> np.ndarray:
+    """Third derivatives of the energy per cell by central differences, eV/angstrom^3."""
+    slices = []
     for k in range(3 * len(atoms)):
         pair = []
         for sign in (1, -1):
@@ -183,8 +182,8 @@ def _third_order(atoms: Atoms, step: float) -> float:
             moved.calc = atoms.calc
             moved.positions[k // 3, k % 3] += sign * step
             pair.append(_force_constants(moved, step))
-        best = max(best, float(np.abs(pair[0] - pair[1]).max() / (2 * step)))
-    return best
+        slices.append((pair[0] - pair[1]) / (2 * step))
+    return np.array(slices)
 
 
 def test_a_dump_is_rerun(salt, tmp_path):
@@ -211,7 +210,8 @@ LAST = "write_dump all custom {name} id x y z vx vy vz fx fy fz modify format fl
 @pytest.mark.parametrize("ranks", RANKS)
 def test_a_restart_goes_on_bit_by_bit(ranks, salt, tmp_path):
     block = salt()
-    head = block.setup(tmp_path, 0)
+    # LAMMPS sorts atoms at the start of a run, with any pair style: sums then differ by rounding.
+    head = block.setup(tmp_path, 0).replace("map array", "map array sort 0 0.0")
     run(
         head + RESTART + "restart 6 half.*\nrun 12\n" + LAST.format(name="whole.dump"),
         ranks,
@@ -219,8 +219,8 @@ def test_a_restart_goes_on_bit_by_bit(ranks, salt, tmp_path):
     )
     model = "\n".join(line for line in head.splitlines() if line.startswith("pair_"))
     resumed = (
-        f"read_restart half.6\n{model}\nfix npt all npt temp 500 500 0.1 iso 0 0 1.0\n"
-        "restart 6 again.*\nrun 6\n"
+        f"units metal\natom_modify map array sort 0 0.0\nread_restart half.6\n{model}\n"
+        "fix npt all npt temp 500 500 0.1 iso 0 0 1.0\nrestart 6 again.*\nrun 6\n"
     )
     run(resumed + LAST.format(name="halves.dump"), ranks, tmp_path)
     whole, halves = ((tmp_path / f"{name}.dump").read_text() for name in ("whole", "halves"))

@@ -114,11 +114,12 @@ class MPIExchange:
         return rows[: plan.num_owned].clone().index_add_(0, plan.sent_rows, returned)
 
     def sum(self, values: torch.Tensor) -> torch.Tensor:
-        """Sum over ranks."""
-        total = values.detach().to("cpu", copy=True).contiguous()
+        """Sum over ranks, in their order: Allreduce may round otherwise from call to call."""
+        mine = values.detach().to("cpu").contiguous()
+        parts = torch.empty((self._ranks.comm.size, *mine.shape), dtype=mine.dtype)
         self._ranks.agree()
-        self._ranks.comm.Allreduce(MPI.IN_PLACE, total.numpy(), MPI.SUM)
-        return total.to(values.device)
+        self._ranks.comm.Allgather(mine.numpy(), parts.numpy())
+        return parts.sum(dim=0).to(values.device)
 
     def _transfer(
         self, out: torch.Tensor, receivers: list[Peer], into: torch.Tensor, senders: list[Peer]
