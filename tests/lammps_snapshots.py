@@ -46,9 +46,12 @@ def check(
         natoms = len(atoms)
         where = f"{name}, step {step}, {natoms} atoms"
         assert (step, natoms) in rows, where
-        energy, *pressure, volume = rows[step, natoms]
         atoms.calc = calculator
-        assert abs(energy - atoms.get_potential_energy()) < 1e-8 * max(1.0, natoms / 50), where
+        expected = atoms.get_potential_energy()
+        # Some commands set the clock back, and a step comes again.
+        row = min(rows[step, natoms], key=lambda row: abs(row[0] - expected))
+        energy, *pressure, volume = row
+        assert abs(energy - expected) < 1e-8 * max(1.0, natoms / 50), where
         assert only_energies or np.abs(forces - atoms.get_forces()).max() < 1e-8, where
         if atoms.pbc.all():
             virial = -atoms.get_stress() * atoms.get_volume()
@@ -59,13 +62,14 @@ def check(
     return found
 
 
-def thermo_of(log: str) -> dict[tuple[int, int], list[float]]:
-    """Numbers under the thermo header by step and number of atoms."""
-    rows = {}
+def thermo_of(log: str) -> dict[tuple[int, int], list[list[float]]]:
+    """Rows of numbers under the thermo header by step and number of atoms."""
+    rows: dict[tuple[int, int], list[list[float]]] = {}
     for line in log.splitlines():
         words = line.split()
         if len(words) == 10 and re.fullmatch(r"\d+", words[0]):
-            rows[int(words[0]), int(words[1])] = [float(word) for word in words[2:]]
+            key = int(words[0]), int(words[1])
+            rows.setdefault(key, []).append([float(word) for word in words[2:]])
     return rows
 
 

