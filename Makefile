@@ -8,10 +8,10 @@ installed := $(venv)/.installed
 pip := $(bin)/python -m pip -qq --disable-pip-version-check install --constraint requirements/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint fuzz clean
+.PHONY: help setup demo test lint fuzz soak sanitize clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(installed)  ## make the environment .venv and build the LAMMPS plugin
 	@$(bin)/uma-md plugin build
@@ -43,6 +43,20 @@ fuzz: $(installed)  ## feed the readers of files and messages mutated input
 	    -max_total_time=$(fuzz_seconds) -rss_limit_mb=2048 -timeout=20 -max_len=8192 \
 	    -artifact_prefix=build/fuzz/ || exit 1; \
 	done
+
+trials ?= 0:200
+
+soak: setup  ## compare LAMMPS with ASE on many random systems
+	@$(bin)/python -m pytest tests/test_random_systems.py --trials $(trials) --most-atoms 300
+
+# The plugin in a cache of its own; Python, MPI and torch are as they were, so leaks are not looked for.
+sanitized := $(CURDIR)/build/sanitized
+sanitize: setup  ## run tests of the plugin under AddressSanitizer and UBSan
+	@XDG_CACHE_HOME=$(sanitized) CXXFLAGS="-fsanitize=address,undefined -fno-sanitize=vptr -fno-sanitize-recover=undefined -g" \
+	  $(bin)/uma-md plugin build
+	@XDG_CACHE_HOME=$(sanitized) ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
+	  LD_PRELOAD="$$(c++ -print-file-name=libasan.so) $$(c++ -print-file-name=libubsan.so)" \
+	  $(bin)/python -m pytest tests/test_lammps_errors.py tests/test_random_systems.py tests/test_workflows_atoms.py
 
 clean:  ## remove the environment and what tools left behind
 	@rm -rf $(venv) build *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -34,7 +34,7 @@ struct PairUMA::State {
   uma::Result result;
   double energy_unit = 1.0;    // of LAMMPS, per eV
   std::array<double, 2> extra{};
-  bigint planned = -1;         // step of the neighbor lists that edges are planned for
+  bigint planned = -1;    // step of the neighbor lists that edges are planned for
   bool announced = false;
 };
 

@@ -60,3 +60,9 @@ def changed(tmp_path):
         return rewrite(checkpoint(variant), tmp_path / "changed.pt", change)
 
     return write
+
+
+def pytest_addoption(parser):
+    """How many random systems to try, and how large."""
+    parser.addoption("--trials", default="0:12", help="seeds of test_random_systems.py, FIRST:END")
+    parser.addoption("--most-atoms", type=int, default=60, help="in a random system")

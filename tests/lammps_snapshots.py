@@ -1,7 +1,7 @@
 """Runs in LAMMPS that are looked at on the way: every snapshot must be what ASE gives for it.
 
-A script is a list of workflows, each a block of the input that ends in ``clear``, so that one process
-serves many. ``WATCH`` makes LAMMPS write what ``check`` reads.
+A script is a list of workflows, each a block of the input that ends in ``clear``, so that one
+process serves many. ``WATCH`` makes LAMMPS write what ``check`` reads.
 """
 
 import io

@@ -1,4 +1,4 @@
-"""What goes wrong while LAMMPS runs: every rank ends within seconds, with a sentence, and no later step."""
+"""What goes wrong while LAMMPS runs: all ranks end in seconds, with a sentence, no later step."""
 
 import os
 import resource
@@ -92,7 +92,7 @@ def test_a_killed_rank_ends_the_others(ranks, water, tmp_path):
         text, _ = process.communicate(timeout=SECONDS)
     assert process.returncode != 0
     assert "KILLED BY SIGNAL: 9" in text or "killed" in text.lower()
-    _wait_for(lambda: not any(os.path.exists(f"/proc/{child}") for child in children))
+    _wait_for(lambda: not any(Path(f"/proc/{child}").exists() for child in children))
 
 
 def frames_so_far(folder) -> int:
@@ -121,7 +121,9 @@ def _ranks_of(parent: int) -> list[int]:
 
 
 def _children(parent: int) -> list[str]:
-    found = subprocess.run(["pgrep", "-P", str(parent)], capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        ["pgrep", "-P", str(parent)], capture_output=True, text=True, check=False
+    )
     return found.stdout.split()
 
 
@@ -140,8 +142,10 @@ def test_a_time_step_too_long_ends_the_run(water, tmp_path):
 
 
 def test_a_box_that_collapses_ends_the_run_without_a_later_step(water, tmp_path):
-    script = water.setup(tmp_path, 0) + MOVE + (
-        "fix squeeze all deform 1 x scale 0.5 y scale 0.5 z scale 0.5 remap x\nrun 10\n"
+    script = (
+        water.setup(tmp_path, 0)
+        + MOVE
+        + ("fix squeeze all deform 1 x scale 0.5 y scale 0.5 z scale 0.5 remap x\nrun 10\n")
     )
     refuse(script, tmp_path, "an atom must have at most 300 neighbors")
     assert frames_are_whole(tmp_path / "run.dump") < 11
@@ -183,5 +187,7 @@ def test_more_ranks_than_atoms_run(exported, calculators, tmp_path):
 
 
 def test_no_atoms_at_all_run_and_have_no_energy(water, tmp_path):
-    script = water.setup(tmp_path, 0) + "\ndelete_atoms group all\nrun 2\nprint 'energy $(pe:%.16g)'\n"
+    script = (
+        water.setup(tmp_path, 0) + "\ndelete_atoms group all\nrun 2\nprint 'energy $(pe:%.16g)'\n"
+    )
     assert "energy 0\n" in run(script, 2, tmp_path)

@@ -1,4 +1,4 @@
-"""Atoms that come, go and change kind while LAMMPS runs: every snapshot against ASE, on 1, 2 and 4 ranks."""
+"""Atoms that come, go and change kind: every snapshot against ASE, on 1, 2 and 4 ranks."""
 
 import math
 
@@ -19,8 +19,8 @@ group chlorine type 1
 fix nve all nve
 """
 
-# By name: the structure and the commands; the model is of the task omat and keeps its experts, which
-# are merged anew for every composition.
+# By name: the structure and the commands; the model is of the task omat and keeps its experts,
+# which are merged anew for every composition.
 WORKFLOWS = {
     "deposit": (
         "nacl:2",
@@ -148,7 +148,7 @@ def _configuration_integrals(host, calculator, rng, samples: int = 250) -> np.nd
 
 
 def _mean_number(energies: np.ndarray, volume: float) -> tuple[float, float, float]:
-    """Mean number, its uncertainty, and the chemical potential that gives about half of ``MOST``."""
+    """Mean number, its uncertainty, and the chemical potential for about half of ``MOST``."""
     beta = 1 / (KELVIN * TEMPERATURE)
     numbers = np.arange(MOST + 1)
     factorials = np.array([math.factorial(n) for n in numbers])

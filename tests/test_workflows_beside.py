@@ -68,7 +68,9 @@ def test_forces_of_fixes_come_on_top(ranks, salt, calculators, tmp_path):
     block = salt()
     script = block.setup(tmp_path, 0) + "\nchange_box all boundary p p f\n"
     run(script + FIXES + watch("pulled") + "run 4\n", ranks, tmp_path)
-    frames = [(atoms, forces) for _, atoms, forces in frames_of(tmp_path / "pulled.dump", block.elements)]
+    frames = [
+        (atoms, forces) for _, atoms, forces in frames_of(tmp_path / "pulled.dump", block.elements)
+    ]
     start = frames[0][0].positions
     for atoms, forces in frames:
         atoms.calc = calculators("tiny-1p2p1", "omat")
@@ -107,10 +109,7 @@ def test_computes_see_energy_merges_heat_flux_and_the_whole_pressure(salt, tmp_p
     found = []
     for ranks in RANKS:
         log = run(block.setup(tmp_path, 0) + COMPUTES, ranks, tmp_path)
-        seen, virial = (
-            np.array([line.split()[1:] for line in log.splitlines() if line.startswith(word)][0], float)
-            for word in ("seen ", "virial ")
-        )
+        seen, virial = (_numbers(log, word) for word in ("seen", "virial"))
         rows = table(tmp_path / "all.dump")
         energy, merges, seconds, pe = seen[:4]
         assert energy == pytest.approx(pe, abs=1e-10)
@@ -128,6 +127,12 @@ def test_computes_see_energy_merges_heat_flux_and_the_whole_pressure(salt, tmp_p
         found.append(seen[4:])
     assert found[1] == pytest.approx(found[0], rel=1e-8)
     assert found[2] == pytest.approx(found[0], rel=1e-8)
+
+
+def _numbers(log: str, word: str) -> np.ndarray:
+    """The numbers on the line that begins with a word."""
+    line = next(line for line in log.splitlines() if line.startswith(f"{word} "))
+    return np.array(line.split()[1:], dtype=float)
 
 
 PHONONS = """

@@ -1,8 +1,7 @@
 """What LAMMPS does with moving atoms and boxes, every snapshot against ASE, on 1, 2 and 4 ranks."""
 
-import numpy as np
 import pytest
-from lammps_runs import Block, launch, run
+from lammps_runs import Block, run
 from lammps_snapshots import check, watch
 from structures import structure
 
@@ -14,8 +13,8 @@ timestep 0.001
 """
 NPT = "fix npt all npt temp 600 600 0.1"
 
-# By name: the structure, what goes before the box's making, and the commands; the snapshots begin at
-# WATCH where there is one.
+# By name: the structure, what goes before the box's making, and the commands; the snapshots begin
+# at WATCH where there is one.
 WORKFLOWS = {
     "cg": ("nacl:2", "", "min_style cg\nminimize 0 1e-3 8 40"),
     "fire": ("nacl:2", "", "min_style fire\nminimize 0 1e-3 8 40"),

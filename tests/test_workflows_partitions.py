@@ -36,9 +36,9 @@ RUNS = {
         True,
     ),
     "prd": (
-        "velocity all create 900 47 loop geom\nfix nve all nve\nfix bath all langevin 900 900 0.1 77\n"
-        "compute moved all event/displace 0.5\nmin_style fire\nprd 12 4 1 2 4 moved 54985 min 1e-2 1e-2 3 6 "
-        "time steps\nWATCH\nrun 2",
+        "velocity all create 900 47 loop geom\nfix nve all nve\n"
+        "fix bath all langevin 900 900 0.1 77\ncompute moved all event/displace 0.5\n"
+        "min_style fire\nprd 12 4 1 2 4 moved 54985 min 1e-2 1e-2 3 6 time steps\nWATCH\nrun 2",
         False,
     ),
 }  # fmt: skip
