@@ -49,12 +49,15 @@ trials ?= 0:200
 soak: setup  ## compare LAMMPS with ASE on many random systems
 	@$(bin)/python -m pytest tests/test_random_systems.py --trials $(trials) --most-atoms 300
 
-# The plugin in a cache of its own; Python, MPI and torch are as they were, so leaks are not looked for.
-sanitized := $(CURDIR)/build/sanitized
+# The plugin has a cache of its own. Python, MPI and torch are as they were, so leaks are not looked
+# for; dlopen goes through the sanitizer, which does not see the plugin's own search path.
+sanitized := XDG_CACHE_HOME=$(CURDIR)/build/sanitized
+torch_libraries = $(shell $(bin)/python -c 'import torch; print(torch.__path__[0])')/lib
 sanitize: setup  ## run tests of the plugin under AddressSanitizer and UBSan
-	@XDG_CACHE_HOME=$(sanitized) CXXFLAGS="-fsanitize=address,undefined -fno-sanitize=vptr -fno-sanitize-recover=undefined -g" \
+	@$(sanitized) CXXFLAGS="-fsanitize=address,undefined -fno-sanitize=vptr -fno-sanitize-recover=undefined -g" \
 	  $(bin)/uma-md plugin build
-	@XDG_CACHE_HOME=$(sanitized) ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
+	@$(sanitized) ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
+	  LD_LIBRARY_PATH="$(torch_libraries):$$($(sanitized) $(bin)/uma-md plugin path)" \
 	  LD_PRELOAD="$$(c++ -print-file-name=libasan.so) $$(c++ -print-file-name=libubsan.so)" \
 	  $(bin)/python -m pytest tests/test_lammps_errors.py tests/test_random_systems.py tests/test_workflows_atoms.py
 

@@ -1,9 +1,9 @@
-"""Let the model find its own holes: MD with it, frames labelled by the teacher.
+"""Let the model find its own holes: MD or relaxations with it, frames labelled by the teacher.
 
-Usage: ``python explore.py --model FILE --output FILE --round N [--families ...]``
+Usage: ``python explore.py --model FILE --output FILE --round N [--relax]``
 
-Frames come at even times and, where forces grow or the temperature runs away, right there. A tenth
-of the runs is held out, as in the first data.
+Frames of MD come at even times and, where forces grow or the temperature runs away, right there.
+A tenth of the runs is held out, as in the first data.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 from ase import Atoms, units
 from ase.build import molecule
 from ase.md.langevin import Langevin
+from ase.optimize import LBFGS
 from dataset import Labelled, save
 from liquid import liquid_water
 from systems import METALS, ORGANICS, cluster, crystal, ion, slab, with_state
@@ -47,6 +48,29 @@ def starts(rng: np.random.Generator) -> Iterator[Start]:
         yield "omat", "metals", solid, float(rng.choice([300, 1200, 2500])), 1.0
     for run in range(8):
         yield "oc20", "slabs", slab(METALS[run % 4], rng), float(rng.uniform(300, 900)), 0.5
+
+
+def starts_of_relaxations(rng: np.random.Generator) -> Iterator[Start]:
+    """Where relaxations begin: adsorbates above surfaces, and distorted molecules."""
+    for run in range(160):
+        atoms = slab(METALS[run % 4], rng)
+        yield "oc20", "slabs", atoms, 0.0, 0.0
+    for name in ORGANICS * 4:
+        atoms = with_state(molecule(name))
+        atoms.positions += rng.normal(scale=0.15, size=atoms.positions.shape)
+        yield "omol", "organic molecules", atoms, 0.0, 0.0
+
+
+def relaxed(start: Start, calculator: UMACalculator) -> Iterator[Atoms]:
+    """Frames of a relaxation with the model."""
+    atoms = start[2].copy()
+    atoms.calc = calculator
+    relaxation = LBFGS(atoms, logfile=None)
+    for steps in (5, 5, 10, 20, 40):
+        converged = relaxation.run(fmax=0.05, steps=steps)
+        yield atoms.copy()
+        if converged:
+            return
 
 
 def frames(
@@ -82,21 +106,26 @@ def main() -> None:
     parser.add_argument("--round", type=int, required=True)
     parser.add_argument("--frames", type=int, default=6, help="per run")
     parser.add_argument("--tasks", nargs="+", default=["omol", "omat", "oc20"])
+    parser.add_argument("--relax", action="store_true", help="relaxations instead of MD")
     options = parser.parse_args()
     rng = np.random.default_rng(options.round)
     calculators = {task: UMACalculator(options.model, task, "cpu") for task in options.tasks}
     found: list[Labelled] = []
-    for run, start in enumerate(starts(rng)):
+    for run, start in enumerate((starts_of_relaxations if options.relax else starts)(rng)):
         task, family, *_ = start
         if task not in calculators:
             continue
         taken = 0
-        for frame in frames(start, calculators[task], options.frames, rng):
+        if options.relax:
+            taking = relaxed(start, calculators[task])
+        else:
+            taking = frames(start, calculators[task], options.frames, rng)
+        for frame in taking:
             item = label(frame, task, family, 1000 * options.round + run)
             taken += 1
             if item is not None:
                 found.append(item)
-        early = " (ran away)" if taken < options.frames else ""
+        early = " (ran away)" if taken < options.frames and not options.relax else ""
         print(f"{family}, {start[2].symbols}: {taken} frames{early}", flush=True)
     save(options.output, found)
     print(f"{len(found)} structures", flush=True)
