@@ -9,6 +9,7 @@ A tenth of the runs is held out, as in the first data.
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +20,16 @@ from ase.md.langevin import Langevin
 from ase.optimize import LBFGS
 from dataset import Labelled, save
 from liquid import liquid_water
-from systems import METALS, ORGANICS, cluster, crystal, ion, slab, with_state
+from systems import (
+    METALS,
+    ORGANICS,
+    close_carbon_monoxide,
+    cluster,
+    crystal,
+    ion,
+    slab,
+    with_state,
+)
 from teachers import label
 
 from uma_md import UMACalculator
@@ -53,8 +63,9 @@ def starts(rng: np.random.Generator) -> Iterator[Start]:
 def starts_of_relaxations(rng: np.random.Generator) -> Iterator[Start]:
     """Where relaxations begin: adsorbates above surfaces, and distorted molecules."""
     for run in range(160):
-        atoms = slab(METALS[run % 4], rng)
-        yield "oc20", "slabs", atoms, 0.0, 0.0
+        yield "oc20", "slabs", slab(METALS[run % 4], rng), 0.0, 0.0
+    for run in range(90):
+        yield "oc20", "slabs", close_carbon_monoxide(METALS[run % 4], rng), 0.0, 0.0
     for name in ORGANICS * 4:
         atoms = with_state(molecule(name))
         atoms.positions += rng.normal(scale=0.15, size=atoms.positions.shape)
@@ -65,7 +76,7 @@ def relaxed(start: Start, calculator: UMACalculator) -> Iterator[Atoms]:
     """Frames of a relaxation with the model."""
     atoms = start[2].copy()
     atoms.calc = calculator
-    relaxation = LBFGS(atoms, logfile=None)
+    relaxation = LBFGS(atoms, logfile=os.devnull)
     for steps in (5, 5, 10, 20, 40):
         converged = relaxation.run(fmax=0.05, steps=steps)
         yield atoms.copy()
@@ -121,7 +132,8 @@ def main() -> None:
         else:
             taking = frames(start, calculators[task], options.frames, rng)
         for frame in taking:
-            item = label(frame, task, family, 1000 * options.round + run)
+            largest_force = RUNAWAY_FORCE if options.relax else None
+            item = label(frame, task, family, 1000 * options.round + run, largest_force)
             taken += 1
             if item is not None:
                 found.append(item)

@@ -148,3 +148,19 @@ def slab(symbol: str, rng: np.random.Generator) -> Atoms:
     atoms.positions += rng.normal(scale=0.05, size=atoms.positions.shape)
     atoms.pbc = (True, True, True)
     return with_state(atoms, 0, 0)
+
+
+def close_carbon_monoxide(symbol: str, rng: np.random.Generator) -> Atoms:
+    """CO on a site of an fcc (100) or (111) surface, carbon below, often too close to it."""
+    hundred = bool(rng.integers(2))
+    lattice = LATTICE[symbol] * (1 + rng.uniform(-0.02, 0.02))
+    atoms = (fcc100 if hundred else fcc111)(symbol, (2, 2, 3), a=lattice, vacuum=7.0)
+    adsorbate = molecule("CO")
+    adsorbate.rotate(180, "x")
+    if rng.random() < 0.3:
+        adsorbate = turned(adsorbate, rng)
+    site = str(rng.choice(("ontop", "bridge", "hollow" if hundred else "fcc")))
+    add_adsorbate(atoms, adsorbate, rng.uniform(1.4, 3.2), site, mol_index=1)
+    atoms.positions += rng.normal(scale=0.03, size=atoms.positions.shape)
+    atoms.pbc = (True, True, True)
+    return with_state(atoms, 0, 0)

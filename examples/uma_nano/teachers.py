@@ -26,8 +26,11 @@ def teacher(atoms: Atoms, task: str) -> Calculator:
     )
 
 
-def label(atoms: Atoms, task: str, family: str, trajectory: int) -> Labelled | None:
+def label(
+    atoms: Atoms, task: str, family: str, trajectory: int, largest_force: float | None = None
+) -> Labelled | None:
     """Energy and forces of a structure; None where the teacher fails or forces are huge."""
+    largest_force = largest_force or LARGEST_FORCE[task]
     copy = atoms.copy()
     copy.calc = teacher(copy, task)
     # Positions are kept in float32: the label is that of what is kept.
@@ -39,7 +42,7 @@ def label(atoms: Atoms, task: str, family: str, trajectory: int) -> Labelled | N
             virial = -copy.get_stress(voigt=False) * copy.get_volume()
     except (CalculationFailed, RuntimeError):
         return None
-    if not np.isfinite(forces).all() or abs(forces).max() > LARGEST_FORCE[task]:
+    if not np.isfinite(forces).all() or abs(forces).max() > largest_force:
         return None
     copy.calc = None
     return Labelled(copy, task, family, trajectory, float(energy), forces, virial)
