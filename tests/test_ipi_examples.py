@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import shlex
 import shutil
 import signal
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ase import units
 from ase.io import read, write
 from conftest import checkpoint
 from structures import water_box
@@ -38,7 +40,7 @@ def run(name: str, folder: Path, steps: int) -> Path:
         text = re.sub(rf"(<address>|ipi) {name}\b", rf"\1 {address}", file.read_text())
         text = re.sub(r"<total_steps> \d+", f"<total_steps> {steps}", text)
         text = re.sub(r"steps index \d+", f"steps index {steps}", text)
-        file.write_text(re.sub(r"stride='\d+'|thermo \d+", _every_step, text))
+        file.write_text(re.sub(r"stride='\d+'|every index \d+", _every_step, text))
     for line in (here / "README.md").read_text().splitlines():
         if line.startswith("    "):
             command = line.replace(f"--unix {name}", f"--unix {address} --device cpu")
@@ -130,3 +132,34 @@ def test_path_integrals_in_lammps(tmp_path):
         rows = re.findall(r"^ +([0-3])((?: +\S+){12}) *$", log, re.MULTILINE)
         assert [row[0] for row in rows] == ["0", "1", "2", "3"], log
         assert np.isfinite([[float(word) for word in row[1].split()] for row in rows]).all()
+
+
+def quantum_water() -> dict:
+    """What the script of the example defines."""
+    return runpy.run_path(str(EXAMPLES / "quantum-water" / "quantum_water.py"))
+
+
+def test_harmonic_kinetic_energies():
+    harmonic, kelvin = quantum_water()["Harmonic"], units.kB * 300
+    stretch = harmonic(np.array([0.42]), np.array([3.0]))
+    assert stretch.kinetic(1) == pytest.approx(1500 * kelvin)
+    exact = 3000 * 0.42 / 4 / np.tanh(0.42 / 2 / kelvin)
+    assert stretch.kinetic(4096) == pytest.approx(exact, rel=1e-4)
+
+
+@pytest.mark.lammps
+@pytest.mark.mpi
+def test_quantum_water(tmp_path):
+    box = water_box(2)
+    write(tmp_path / "water.xyz", box)
+    names = ["4 beads, PIGLET", "16 beads, D2O", "4 beads, fix ipi", "4 beads, fix pimd/langevin"]
+    program = [sys.executable, EXAMPLES / "quantum-water" / "quantum_water.py", *names]
+    model = ["--model", checkpoint("tiny-1p2p1"), "--start", tmp_path / "water.xyz"]
+    options = ["--scale", "0.04", "--output", tmp_path / "results"]
+    done = subprocess.run([*program, *model, *options], capture_output=True, text=True, check=True)
+    table = [line for line in done.stdout.splitlines() if "±" in line]
+    assert [line[:28].strip() for line in table] == names
+    assert "nan" not in done.stdout
+    assert (tmp_path / "results" / "quantum-water.png").exists()
+    heavy = (tmp_path / "results" / "16-beads-D2O" / "input.xml").read_text()
+    assert heavy.count("2.014000000000e+00") == 4

@@ -1,6 +1,6 @@
 """Let the model find its own holes: MD or relaxations with it, frames labelled by the teacher.
 
-Usage: ``python explore.py --model FILE --output FILE --round N [--relax]``
+Usage: ``python explore.py --model FILE --output FILE --round N [--relax] [--times N]``
 
 Frames of MD come at even times and, where forces grow or the temperature runs away, right there.
 A tenth of the runs is held out, as in the first data.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -118,11 +119,13 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=6, help="per run")
     parser.add_argument("--tasks", nargs="+", default=["omol", "omat", "oc20"])
     parser.add_argument("--relax", action="store_true", help="relaxations instead of MD")
+    parser.add_argument("--times", type=int, default=1, help="how often all runs are made")
     options = parser.parse_args()
     rng = np.random.default_rng(options.round)
     calculators = {task: UMACalculator(options.model, task, "cpu") for task in options.tasks}
     found: list[Labelled] = []
-    for run, start in enumerate((starts_of_relaxations if options.relax else starts)(rng)):
+    draw = starts_of_relaxations if options.relax else starts
+    for run, start in enumerate(chain.from_iterable(draw(rng) for _ in range(options.times))):
         task, family, *_ = start
         if task not in calculators:
             continue

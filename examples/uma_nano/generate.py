@@ -1,8 +1,8 @@
 """Make the first training data: MD with the teachers, and classical liquid water labelled by them.
 
-Usage: ``python generate.py FAMILY [FAMILY ...] --output FOLDER``
+Usage: ``python generate.py FAMILY [FAMILY ...] --output FOLDER [--draw N]``
 
-Every family has its own random numbers and its own file, so they may run side by side.
+Every family and draw has its own random numbers and its own file, so they may run side by side.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from systems import (
 )
 from teachers import label, teacher
 
-SECOND_DRAW = 2  # the held-out runs of the first were looked at during training
+DRAW = 2  # the held-out runs of the first were looked at during training
 Frames = Iterator[tuple[int, Atoms]]
 Generator = np.random.Generator
 
@@ -195,13 +195,13 @@ FAMILIES: dict[str, tuple[str, Callable[[Generator], Frames]]] = {
 }
 
 
-def generate(family: str) -> list[Labelled]:
+def generate(family: str, draw: int) -> list[Labelled]:
     """All labelled structures of a family."""
     task, frames = FAMILIES[family]
-    rng = np.random.default_rng((zlib.crc32(family.encode()), SECOND_DRAW))
+    rng = np.random.default_rng((zlib.crc32(family.encode()), draw))
     found = []
     for run, atoms in frames(rng):
-        item = label(atoms, task, family, run)
+        item = label(atoms, task, family, 100_000 * (draw - DRAW) + run)
         if item is not None:
             found.append(item)
     return found
@@ -212,11 +212,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("families", nargs="+", choices=[*FAMILIES, "all"])
     parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--draw", type=int, default=DRAW, help="others give more structures")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     for family in FAMILIES if "all" in options.families else options.families:
-        data = generate(family)
-        save(options.output / f"{family.replace(' ', '-')}.npz", data)
+        data = generate(family, options.draw)
+        name = family.replace(" ", "-") + (f"-{options.draw}" if options.draw != DRAW else "")
+        save(options.output / f"{name}.npz", data)
         print(f"{family}: {len(data)} structures", flush=True)
 
 

@@ -22,6 +22,7 @@ from systems import cluster, ion, with_state
 
 HERE = Path(__file__).parent
 PROGRAMS = Path(sys.executable).parent
+PRESSURE = 8000  # bar; GFN2-xTB's water at 1 g/cm3 has about this pressure
 SCRIPT = """
 units metal
 boundary p p p
@@ -66,7 +67,12 @@ def cases() -> dict[str, Case]:
     return {
         "water NVT": Case("omol", water, 300, 0.0005, 10, nvt.format(300)),
         "water NPT": Case(
-            "omol", water, 300, 0.0005, 10, "fix 1 all npt temp 300 300 0.1 iso 1 1 1"
+            "omol",
+            water,
+            300,
+            0.0005,
+            10,
+            f"fix 1 all npt temp 300 300 0.1 iso {PRESSURE} {PRESSURE} 1",
         ),
         "water NVE": Case("omol", water, 300, 0.0005, 2, "fix 1 all nve"),
         "copper 300 K": Case("omat", with_state(copper, 0, 0), 300, 0.002, 10, nvt.format(300)),
