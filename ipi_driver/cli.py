@@ -69,15 +69,15 @@ def _end_other_ranks(code: int) -> None:
 def _leave_other_ranks() -> None:
     """Leave an MPI job in order.
 
-    MPICH's launcher kills processes that linger when others have ended, and calls the job
+    MPICH's launcher may kill processes that linger when others have ended, and calls the job
     failed then. Python takes its time to end after torch was loaded.
     """
     if not _has_other_ranks():
         return
     from mpi4py import MPI
 
-    MPI.Finalize()
     _flush()
+    MPI.Finalize()
     os._exit(0)
 
 

@@ -113,8 +113,9 @@ class Server:
         self.folder = folder
         self.field = field
         self.command = [BIN / "i-pi", "input.xml"]
-        if beside:  # programs of one MPI job
-            self.command = [BIN / "mpiexec", "-n", "1", *self.command, ":", *beside]
+        if beside:  # programs of one MPI job, which MPICH's launcher would end too early now and then
+            launcher = [BIN / "mpiexec", "-disable-auto-cleanup", "-n", "1"]
+            self.command = [*launcher, *self.command, ":", *beside]
         write(folder / "init.extxyz", atoms)
         text = INPUT.format(field=field, beads=beads, steps=steps, cell=cell)
         (folder / "input.xml").write_text(text)

@@ -89,9 +89,8 @@ def test_a_killed_rank_ends_the_others(ranks, water, tmp_path):
     with running(water.setup(tmp_path, 0) + MOVE + "run 100000\n", ranks, tmp_path) as process:
         children = _wait_for(lambda: frames_so_far(tmp_path) >= 2 and _ranks_of(process.pid))
         os.kill(children[-1], signal.SIGKILL)
-        text, _ = process.communicate(timeout=SECONDS)
+        process.communicate(timeout=SECONDS)
     assert process.returncode != 0
-    assert "KILLED BY SIGNAL: 9" in text or "killed" in text.lower()
     _wait_for(lambda: not any(Path(f"/proc/{child}").exists() for child in children))
 
 

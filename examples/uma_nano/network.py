@@ -29,7 +29,7 @@ ELEMENTS = {
 }
 
 
-def model_config(channels: int, layers: int, cutoff: float) -> dict[str, Any]:
+def model_config(channels: int, layers: int, cutoff: float, experts: int) -> dict[str, Any]:
     """The config in the published form."""
     return {
         "model_id": "uma-nano",
@@ -37,7 +37,7 @@ def model_config(channels: int, layers: int, cutoff: float) -> dict[str, Any]:
         "elements": {task: list(symbols) for task, symbols in ELEMENTS.items()},
         "backbone": {
             "model": "fairchem.core.models.uma.escn_moe.eSCNMDMoeBackbone",
-            "num_experts": 8,
+            "num_experts": experts,
             "use_composition_embedding": True,
             "max_num_elements": 100,
             "sphere_channels": channels,
@@ -113,14 +113,14 @@ class Network(nn.Module):
         return energies, forces, virials.index_add(0, graph.systems[graph.receivers], products)
 
     def read(self, path: Path) -> None:
-        """Take the parameters and references from a checkpoint of the same sizes."""
+        """Take the parameters and references from a checkpoint of the same or fewer experts."""
         source = UMASource(path)
         with torch.no_grad():
             for task, model in self.tasks.items():
                 built = source.build(source.task(task), torch.float32)
                 model.references.copy_(built.references)
                 for name, parameter in model.named_parameters():
-                    parameter.copy_(built.get_parameter(name))
+                    parameter.copy_(_grown(name, built.get_parameter(name), parameter.shape))
 
     def write(self, path: Path) -> None:
         """Write the parameters as a checkpoint in safetensors."""
@@ -187,6 +187,23 @@ def initialize(model: UMA) -> None:
             module.experts.data.copy_(common + 0.5 * spread)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+
+
+def _grown(name: str, parameter: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    """A parameter for more experts: each of the old is there several times, somewhat changed.
+
+    What the network computes changes little: copies share the weight of what they come from.
+    """
+    times = [new // old for new, old in zip(shape, parameter.shape, strict=True)]
+    if math.prod(times) == 1:
+        return parameter
+    copies = parameter.repeat(times)
+    if name.endswith("experts"):
+        return copies + 0.05 * parameter.std() * torch.randn(shape)
+    if copies.dim() == 2:  # a layer of the routing, whose inputs are copies, too
+        copies = copies / times[1]
+        copies = copies + 0.3 * copies.std() * torch.randn(shape)
+    return copies
 
 
 def _is_head_weight(name: str) -> bool:

@@ -1,6 +1,8 @@
 """Train uma-nano on labelled structures; stops and resumes at any time.
 
-Usage: ``python train.py --data FOLDER [FOLDER ...] --output FOLDER --steps N``
+Usage: ``[mpiexec -n N] python train.py --data FOLDER [FOLDER ...] --output FOLDER --steps N``
+
+MPI ranks draw batches of their own and average their gradients.
 """
 
 from __future__ import annotations
@@ -17,23 +19,24 @@ from pathlib import Path
 import numpy as np
 import torch
 from dataset import TASKS, Labelled, is_held_out, load
+from mpi4py import MPI
 from network import Network, known_numbers, model_config
 
 from uma_md.graph import Graph, build_graph
 
 # How often a batch comes from a family: liquids and metals are harder than single molecules.
 SHARES = {
-    "liquid water": 16, "water droplets": 9, "water clusters": 6, "stretched water": 2, "ice": 3,
-    "water molecules": 2, "hydrated ions": 12, "ions": 3, "open shells": 6,
-    "organic molecules": 12, "solvated molecules": 6, "metals": 12, "alloys": 7, "slabs": 14,
+    "liquid water": 14, "water droplets": 9, "water clusters": 6, "stretched water": 2, "ice": 3,
+    "water molecules": 2, "hydrated ions": 15, "ions": 5, "open shells": 6,
+    "organic molecules": 18, "solvated molecules": 10, "metals": 12, "alloys": 11, "slabs": 18,
 }  # fmt: skip
-EDGES_PER_BATCH = 1400
-BATCHES_PER_STEP = 2
-FORCE_SCALE = 0.3  # eV/angstrom: errors beyond count linearly
+EDGES_PER_BATCH = 450
+BATCHES_PER_STEP = 3  # of each rank
+FORCE_SCALE = 0.6  # eV/angstrom: errors beyond count linearly
 ENERGY_SCALE = 0.03  # eV/atom
 VIRIAL_SCALE = 0.3  # eV/atom
 VIRIAL_WEIGHT = 1.0  # angstrom per atom
-ENERGY_WEIGHTS = (4.0, 15.0)  # angstrom per atom, first and last: of energies against forces
+ENERGY_WEIGHTS = (6.0, 25.0)  # angstrom per atom, first and last: of energies against forces
 AVERAGE = 0.999
 
 
@@ -88,7 +91,7 @@ def join(samples: list[Sample]) -> tuple[Graph, torch.Tensor, torch.Tensor, torc
 class Batches:
     """Draws batches: a family by its share, a system of it, and frames of that system."""
 
-    def __init__(self, samples: list[Sample], seed: int) -> None:
+    def __init__(self, samples: list[Sample], *seed: int) -> None:
         self.rng = np.random.default_rng(seed)
         self.families: dict[str, dict[tuple[object, ...], list[Sample]]] = {}
         for sample in samples:
@@ -178,7 +181,7 @@ class Training:
 
     def step(self, batches: Batches) -> float:
         """One optimizer step; returns the loss."""
-        rate = self.rate * min(1.0, (self.done + 1) / 100)
+        rate = self.rate * min(1.0, (self.done + 1) / 500)
         rate *= 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, self.done / self.steps)))
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -190,6 +193,7 @@ class Training:
             loss = loss_of(self.network, batches.draw(), weight) / BATCHES_PER_STEP
             loss.backward()
             total += loss.item()
+        _average_gradients(list(self.network.parameters()))
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimizer.step()
         self.done += 1
@@ -220,6 +224,16 @@ class Training:
         self.done = int(state["done"])  # type: ignore[call-overload]
 
 
+def _average_gradients(parameters: list[torch.nn.Parameter]) -> None:
+    """Over the ranks; where no rank has any, they are zero."""
+    gradients = [torch.zeros_like(each) if each.grad is None else each.grad for each in parameters]
+    mean = torch.cat([gradient.flatten() for gradient in gradients])
+    MPI.COMM_WORLD.Allreduce(MPI.IN_PLACE, mean.numpy())
+    mean /= MPI.COMM_WORLD.Get_size()
+    for each, part in zip(parameters, mean.split([p.numel() for p in parameters]), strict=True):
+        each.grad = part.view_as(each)
+
+
 def _copy(state: object, network: Network) -> None:
     """Set the parameters; what ``merge`` left in the buffers has no part."""
     parameters = dict(network.named_parameters())
@@ -243,6 +257,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--channels", type=int, default=16)
     parser.add_argument("--layers", type=int, default=2)
+    parser.add_argument("--experts", type=int, default=32)
     parser.add_argument("--cutoff", type=float, default=4.5)
     parser.add_argument("--start", type=Path, help="checkpoint to start from, with a new schedule")
     parser.add_argument("--every", type=int, default=500, help="steps between tables of errors")
@@ -266,7 +281,7 @@ def main() -> None:
     training = [sample for sample in samples if not is_held_out(sample.item)]
     held_out = [sample for sample in samples if is_held_out(sample.item)]
     print(f"{len(training)} structures to learn, {len(held_out)} held out", flush=True)
-    config = model_config(options.channels, options.layers, options.cutoff)
+    config = model_config(options.channels, options.layers, options.cutoff, options.experts)
     network = Network(config, references(training))
     print(f"{sum(p.numel() for p in network.parameters())} parameters", flush=True)
     if options.start:
@@ -275,10 +290,13 @@ def main() -> None:
     resumed = options.output / "state.pt"
     if resumed.exists():
         run.resume(torch.load(resumed))
-    batches = Batches(training, run.done)
+    rank = MPI.COMM_WORLD.Get_rank()
+    batches = Batches(training, run.done, rank)
     clock, recent = time.perf_counter(), []
     while run.done < options.steps:
         recent.append(run.step(batches))
+        if rank > 0:
+            continue
         if run.done % 100 == 0:
             seconds = (time.perf_counter() - clock) / len(recent)
             print(f"step {run.done}: loss {np.mean(recent):.4f}, {seconds:.3f} s/step", flush=True)
@@ -287,7 +305,8 @@ def main() -> None:
         if run.done % options.every == 0 or run.done == options.steps:
             print_errors(errors(run.average, held_out))
             clock = time.perf_counter()
-    run.save(options.output)
+    if rank == 0:
+        run.save(options.output)
 
 
 if __name__ == "__main__":

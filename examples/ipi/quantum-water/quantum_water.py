@@ -223,10 +223,6 @@ def means(run: Run, folder: Path, start: Atoms) -> Means | None:
 def mean(series: np.ndarray, atoms: int) -> tuple[float, float]:
     """Mean over the equilibrated part, and its standard error from the means of blocks."""
     kept = np.asarray(series)[round(EQUILIBRATION * len(series)) :] * 1000 / atoms
-    if len(kept) < BLOCKS:
-        sys.exit(
-            f"a run must have {round(BLOCKS / (1 - EQUILIBRATION))} steps: make --scale larger"
-        )
     blocks = [block.mean() for block in np.array_split(kept, BLOCKS)]
     return float(kept.mean()), float(np.std(blocks, ddof=1) / np.sqrt(BLOCKS))
 
@@ -336,6 +332,12 @@ def main(names: tuple[str, ...], model: str, start: Path, scale: float, output: 
     if Path(model).exists():
         model = str(Path(model).resolve())
     water: Atoms = read(start)  # type: ignore[assignment]
+    shortest = min(round(scale * RUNS[name].steps) for name in names or RUNS)
+    if shortest * (1 - EQUILIBRATION) < BLOCKS:
+        raise click.UsageError(
+            f"a run must have {round(BLOCKS / (1 - EQUILIBRATION))} steps, found one of {shortest}:"
+            " make --scale larger"
+        )
     folders = {name: output.resolve() / re.sub(r"\W+", "-", name) for name in RUNS}
     for name in names or RUNS:
         began = time.monotonic()
