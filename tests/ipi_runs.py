@@ -113,7 +113,7 @@ class Server:
         self.folder = folder
         self.field = field
         self.command = [BIN / "i-pi", "input.xml"]
-        if beside:  # programs of one MPI job, which MPICH's launcher would end too early now and then
+        if beside:  # programs of one MPI job, which MPICH's launcher now and then ends too early
             launcher = [BIN / "mpiexec", "-disable-auto-cleanup", "-n", "1"]
             self.command = [*launcher, *self.command, ":", *beside]
         write(folder / "init.extxyz", atoms)
