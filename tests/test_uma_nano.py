@@ -3,12 +3,14 @@
 import re
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
+from ase.calculators.emt import EMT
 from click.testing import CliRunner
 
 from uma_md import UMACalculator
@@ -20,6 +22,7 @@ sys.path.append(str(NANO))
 
 from dataset import is_held_out, load  # noqa: E402
 from evaluate import held_out_errors, lattice_and_bulk_modulus, methylene_gap  # noqa: E402
+from scatter import scatter  # noqa: E402
 
 # Largest RMS errors by family, of forces (meV/angstrom) and of energies (meV/atom): what the model
 # card says and a little more. The targets of teaching-size models are in the card as well.
@@ -75,9 +78,17 @@ def test_held_out_errors_are_those_of_the_model_card():
         assert energy <= most_energy, f"{family}: {energy:.2f} meV/atom"
 
 
-def test_copper_has_the_lattice_and_stiffness_of_its_teacher(nano):
-    from ase.calculators.emt import EMT
+def test_scattered_structures_are_learned_only():
+    found = list(islice(scatter("slabs", [], seed=1), 30))
+    assert not any(is_held_out(item) for item in found)
+    assert len({item.trajectory for item in found}) == 30, "every structure is a run of its own"
+    assert all(abs(item.forces).max() <= 6.0 for item in found)
+    for item in found[:3]:
+        item.atoms.calc = EMT()
+        assert item.atoms.get_potential_energy() == pytest.approx(item.energy, abs=1e-5)
 
+
+def test_copper_has_the_lattice_and_stiffness_of_its_teacher(nano):
     lattice, modulus = lattice_and_bulk_modulus("Cu", nano("omat"))
     expected_lattice, expected_modulus = lattice_and_bulk_modulus("Cu", EMT())
     assert lattice == pytest.approx(expected_lattice, rel=0.005)

@@ -1,0 +1,108 @@
+"""Draw structures without MD, for learning only: each costs one label, so there can be many.
+
+Usage: ``python scatter.py KIND [KIND ...] --data FOLDER --output FOLDER [--seed N]``
+
+``rattled`` moves the atoms of learned structures at random, on several scales; ``open shells``
+draws the inner coordinates of CH2 and O2 evenly; ``slabs`` puts adsorbates, whole or apart, near
+surfaces. None of them is held out: held-out trajectories are those of ``generate.py``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from dataset import Labelled, is_held_out, load, save
+from systems import METALS, slab, turned, with_state
+from teachers import label
+
+# Copies of each learned structure, and the most atoms that one may have.
+COPIES = {
+    "organic molecules": (2, 20), "solvated molecules": (3, 20), "hydrated ions": (2, 40),
+    "ions": (1, 10), "water clusters": (1, 40), "water droplets": (2, 100),
+    "liquid water": (1, 50), "alloys": (1, 40), "slabs": (1, 20),
+}  # fmt: skip
+SCALES = (0.02, 0.05, 0.1)  # angstrom
+STATES = (1, 3)  # spin multiplicities
+Drawn = Iterator[tuple[str, str, Atoms]]  # task, family, structure
+Generator = np.random.Generator
+
+
+def rattled(data: list[Labelled], rng: Generator) -> Drawn:
+    """Learned structures, their atoms moved at random."""
+    for item in data:
+        copies, most = COPIES.get(item.family, (0, 0))
+        if is_held_out(item) or len(item.atoms) > most:
+            continue
+        for _ in range(copies):
+            atoms = item.atoms.copy()
+            atoms.positions += rng.normal(scale=rng.choice(SCALES), size=atoms.positions.shape)
+            yield item.task, item.family, atoms
+
+
+def open_shells(data: list[Labelled], rng: Generator) -> Drawn:
+    """CH2 and O2 over all bond lengths and angles that MD can reach."""
+    for run in range(8000):
+        if run % 5 == 0:
+            atoms = Atoms("O2", [(0, 0, 0), (0, 0, rng.uniform(0.95, 2.6))])
+        else:
+            one, other = rng.uniform(0.85, rng.choice((1.6, 2.4)), 2)
+            angle = np.arccos(rng.uniform(-1, 0.85))
+            end = (other * np.sin(angle), 0, other * np.cos(angle))
+            atoms = Atoms("CH2", [(0, 0, 0), (0, 0, one), end])
+        yield "omol", "open shells", with_state(turned(atoms, rng), 0, STATES[run % 2])
+
+
+def slabs(data: list[Labelled], rng: Generator) -> Drawn:
+    """Slabs with adsorbates, a third of the CO stretched or apart."""
+    for run in range(6000):
+        atoms = slab(METALS[run % 4], rng)
+        ends = np.flatnonzero(np.isin(atoms.numbers, (6, 8)))
+        if len(ends) == 2 and rng.random() < 0.35:
+            oxygen, carbon = ends if atoms.numbers[ends[0]] == 8 else ends[::-1]
+            direction = rng.normal(size=3)
+            bond = direction / np.linalg.norm(direction) * rng.uniform(1.0, 3.2)
+            atoms.positions[oxygen] = atoms.positions[carbon] + bond
+        if rng.random() < 0.5:
+            atoms.positions += rng.normal(scale=rng.choice(SCALES), size=atoms.positions.shape)
+        yield "oc20", "slabs", atoms
+
+
+KINDS: dict[str, Callable[[list[Labelled], Generator], Drawn]] = {
+    "rattled": rattled,
+    "open shells": open_shells,
+    "slabs": slabs,
+}
+
+
+def scatter(kind: str, data: list[Labelled], seed: int) -> Iterator[Labelled]:
+    """All labelled structures of a kind; trajectories are multiples of ten, which are learned."""
+    rng = np.random.default_rng((zlib.crc32(kind.encode()), seed))
+    for run, (task, family, atoms) in enumerate(KINDS[kind](data, rng)):
+        item = label(atoms, task, family, 10 * (1_000_000 + run))
+        if item is not None:
+            yield item
+
+
+def main() -> None:
+    """Draw the kinds that the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("kinds", nargs="+", choices=KINDS)
+    parser.add_argument("--data", type=Path, required=True, help="folder of learned structures")
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    options.output.mkdir(parents=True, exist_ok=True)
+    data = [item for path in sorted(options.data.glob("*.npz")) for item in load(path)]
+    for kind in options.kinds:
+        found = list(scatter(kind, data, options.seed))
+        save(options.output / f"scattered-{kind.replace(' ', '-')}-{options.seed}.npz", found)
+        print(f"{kind}: {len(found)} structures", flush=True)
+
+
+if __name__ == "__main__":
+    main()
