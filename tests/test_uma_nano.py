@@ -28,18 +28,18 @@ from scatter import scatter  # noqa: E402
 # card says and a little more. The targets of teaching-size models are in the card as well.
 LIMITS = {
     "liquid water": (65, 2),
-    "water droplets": (65, 7.5),
-    "water clusters": (50, 5.5),
+    "water droplets": (65, 6.5),
+    "water clusters": (50, 5),
     "ice": (65, 3),
     "water molecules": (30, 2.5),
-    "ions": (90, 3),
-    "hydrated ions": (135, 8),
-    "open shells": (210, 14),
-    "organic molecules": (130, 4.5),
-    "solvated molecules": (155, 10.5),
-    "metals": (50, 4),
-    "alloys": (70, 5),
-    "slabs": (80, 9.5),
+    "ions": (105, 4),
+    "hydrated ions": (140, 7.5),
+    "open shells": (50, 2),
+    "organic molecules": (120, 4),
+    "solvated molecules": (160, 10),
+    "metals": (56, 4),
+    "alloys": (72, 5),
+    "slabs": (81, 6),
 }
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import argparse
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from ase import Atoms, units
@@ -36,6 +37,7 @@ from teachers import label, teacher
 DRAW = 2  # the held-out runs of the first were looked at during training
 Frames = Iterator[tuple[int, Atoms]]
 Generator = np.random.Generator
+Kind = TypeVar("Kind")
 
 
 def sampled(
@@ -56,6 +58,11 @@ def sampled(
         except (CalculationFailed, RuntimeError):
             return
         yield atoms.copy()
+
+
+def kind(kinds: Sequence[Kind], run: int) -> Kind:
+    """What a run is about, in turn, such that the held-out runs are about everything, too."""
+    return kinds[(run + run // 10) % len(kinds)]
 
 
 def water_molecules(rng: Generator) -> Frames:
@@ -119,8 +126,9 @@ def organics(rng: Generator) -> Frames:
 
 def solvated(rng: Generator) -> Frames:
     """Small organic molecules among a few water molecules."""
-    for run, name in enumerate(ORGANICS * 6):
-        atoms = cluster(with_state(molecule(name)), int(rng.integers(1, 5)), rng)
+    for run in range(6 * len(ORGANICS)):
+        solute = with_state(molecule(kind(ORGANICS, run)))
+        atoms = cluster(solute, int(rng.integers(1, 5)), rng)
         for frame in sampled(atoms, "omol", rng.uniform(250, 500), 6, 25, rng):
             yield run, frame
 
@@ -128,7 +136,7 @@ def solvated(rng: Generator) -> Frames:
 def ions(rng: Generator) -> Frames:
     """Hydroxide and hydronium, alone."""
     for run in range(80):
-        for frame in sampled(ion((-1, 1)[run % 2]), "omol", rng.uniform(300, 3000), 6, 20, rng):
+        for frame in sampled(ion(kind((-1, 1), run)), "omol", rng.uniform(300, 3000), 6, 20, rng):
             yield run, frame
 
 
@@ -136,7 +144,7 @@ def hydrated_ions(rng: Generator) -> Frames:
     """Hydroxide and hydronium among 1 to 16 water molecules."""
     for run in range(90):
         size = int(rng.integers(1, 9)) if run % 3 else int(rng.integers(9, 17))
-        atoms = cluster(ion((-1, 1)[run % 2]), size, rng)
+        atoms = cluster(ion(kind((-1, 1), run)), size, rng)
         for frame in sampled(atoms, "omol", rng.uniform(200, 450), 9, 30, rng):
             yield run, frame
 
@@ -153,7 +161,7 @@ def open_shells(rng: Generator) -> Frames:
 def metals(rng: Generator) -> Frames:
     """Crystals of metals: strained, with vacancies, solid to molten."""
     for run in range(320):
-        atoms = crystal((METALS[run % 4],), rng)
+        atoms = crystal((kind(METALS, run),), rng)
         yield run, atoms
         for frame in sampled(atoms, "omat", rng.choice([300, 900, 1500, 3000]), 3, 60, rng):
             yield run, frame
@@ -162,7 +170,7 @@ def metals(rng: Generator) -> Frames:
 def alloys(rng: Generator) -> Frames:
     """Crystals of random alloys."""
     for run in range(300):
-        atoms = crystal(ALLOYS[run % len(ALLOYS)], rng)
+        atoms = crystal(kind(ALLOYS, run), rng)
         yield run, atoms
         for frame in sampled(atoms, "omat", rng.choice([300, 900, 2000]), 2, 60, rng):
             yield run, frame
@@ -171,7 +179,7 @@ def alloys(rng: Generator) -> Frames:
 def slabs(rng: Generator) -> Frames:
     """Slabs of metals with adsorbates."""
     for run in range(600):
-        atoms = slab(METALS[run % 4], rng)
+        atoms = slab(kind(METALS, run), rng)
         yield run, atoms
         for frame in sampled(atoms, "oc20", rng.uniform(300, 1000), 2, 40, rng):
             yield run, frame
