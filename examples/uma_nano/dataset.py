@@ -91,6 +91,11 @@ def load(path: str | Path) -> list[Labelled]:
     return data
 
 
+def load_folder(folder: Path) -> list[Labelled]:
+    """Read the structures of all files in a folder."""
+    return [item for path in sorted(folder.glob("*.npz")) for item in load(path)]
+
+
 def is_held_out(item: Labelled) -> bool:
     """Whether a structure's trajectory belongs to the held-out tenth."""
     return item.trajectory % 10 == 7

@@ -164,7 +164,7 @@ def _atom_energies(model: UMA, graph: Graph, vectors: torch.Tensor) -> torch.Ten
     x = model.embed(numbers).index_add(0, receivers, model.first_message(*geometry))
     for layer, module in enumerate(cast("list[Layer]", list(model.layers))):
         h = model.normalize(layer, x)
-        # Unlike indexing, this adds gradients up without sorting: a tenth of a training step.
+        # Unlike indexing, this adds gradients up without sorting: 8% of a training step.
         ends = h.index_select(0, senders), h.index_select(0, receivers)
         messages = module.messages(*ends, *geometry)
         x = model.update(layer, x, torch.zeros_like(x).index_add(0, receivers, messages))

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
-from dataset import Labelled, is_held_out, load, save
+from dataset import Labelled, is_held_out, load_folder, save
 from systems import METALS, slab, turned, with_state
 from teachers import label
 
@@ -32,6 +32,11 @@ Drawn = Iterator[tuple[str, str, Atoms]]  # task, family, structure
 Generator = np.random.Generator
 
 
+def rattle(atoms: Atoms, rng: Generator) -> None:
+    """Move the atoms at random."""
+    atoms.positions += rng.normal(scale=rng.choice(SCALES), size=atoms.positions.shape)
+
+
 def rattled(data: list[Labelled], rng: Generator) -> Drawn:
     """Learned structures, their atoms moved at random."""
     for item in data:
@@ -40,7 +45,7 @@ def rattled(data: list[Labelled], rng: Generator) -> Drawn:
             continue
         for _ in range(copies):
             atoms = item.atoms.copy()
-            atoms.positions += rng.normal(scale=rng.choice(SCALES), size=atoms.positions.shape)
+            rattle(atoms, rng)
             yield item.task, item.family, atoms
 
 
@@ -61,14 +66,12 @@ def slabs(data: list[Labelled], rng: Generator) -> Drawn:
     """Slabs with adsorbates, a third of the CO stretched or apart."""
     for run in range(6000):
         atoms = slab(METALS[run % 4], rng)
-        ends = np.flatnonzero(np.isin(atoms.numbers, (6, 8)))
-        if len(ends) == 2 and rng.random() < 0.35:
-            oxygen, carbon = ends if atoms.numbers[ends[0]] == 8 else ends[::-1]
+        if 6 in atoms.numbers and rng.random() < 0.35:
             direction = rng.normal(size=3)
             bond = direction / np.linalg.norm(direction) * rng.uniform(1.0, 3.2)
-            atoms.positions[oxygen] = atoms.positions[carbon] + bond
+            atoms.positions[atoms.numbers == 8] = atoms.positions[atoms.numbers == 6] + bond
         if rng.random() < 0.5:
-            atoms.positions += rng.normal(scale=rng.choice(SCALES), size=atoms.positions.shape)
+            rattle(atoms, rng)
         yield "oc20", "slabs", atoms
 
 
@@ -97,7 +100,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
-    data = [item for path in sorted(options.data.glob("*.npz")) for item in load(path)]
+    data = load_folder(options.data)
     for kind in options.kinds:
         found = list(scatter(kind, data, options.seed))
         save(options.output / f"scattered-{kind.replace(' ', '-')}-{options.seed}.npz", found)

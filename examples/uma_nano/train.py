@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from dataset import TASKS, Labelled, is_held_out, load
+from dataset import TASKS, Labelled, is_held_out, load_folder
 from mpi4py import MPI
 from network import Network, known_numbers, model_config
 
@@ -271,12 +271,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     options.output.mkdir(parents=True, exist_ok=True)
-    items = [
-        item
-        for folder in options.data
-        for path in sorted(folder.glob("*.npz"))
-        for item in load(path)
-    ]
+    items = [item for folder in options.data for item in load_folder(folder)]
     samples = prepare(items, options.cutoff)
     training = [sample for sample in samples if not is_held_out(sample.item)]
     held_out = [sample for sample in samples if is_held_out(sample.item)]
