@@ -3,7 +3,8 @@
 Liquid water at constant pressure with uma-nano on MPI ranks. The pressure is one at which the
 model's water, which is that of its teacher, stays dense: at 1 bar it expands. Printed are the
 resident memory of each rank after step 1,000 and the step time, as medians of the first and of
-the last quarter, and means and slopes of the conserved quantity and others.
+the last quarter, and means and slopes of the conserved quantity and others. The barostat has no
+chain of thermostats, since LAMMPS's conserved quantity wanders with one (see docs/lammps.md).
 
 Memory and step time follow the number of edges on a rank, and step time what else the machine
 does. So a fresh LAMMPS runs the last tenth again, from a restart file, right after: what an old
@@ -38,7 +39,7 @@ pair_coeff * * model.pt H O
 neighbor 1.0 bin
 timestep 0.0005
 {velocities}
-fix 1 all npt temp 300 300 0.1 iso {pressure} {pressure} 1
+fix 1 all npt temp 300 300 0.1 iso {pressure} {pressure} 1 pchain 0
 thermo_style custom step time cpu temp press vol density etotal econserve atoms
 thermo_modify flush yes
 thermo 50

@@ -3,6 +3,7 @@
 Usage: ``python stability.py [--model FILE] [--scale 0.1] [--output FOLDER] [CASE ...]``
 
 Every case starts fresh, runs on two MPI ranks and prints means over the second half of its run.
+Water at constant pressure is in ``benchmarks/long_run.py``.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from systems import cluster, ion, with_state
 
 HERE = Path(__file__).parent
 PROGRAMS = Path(sys.executable).parent
-PRESSURE = 8000  # bar; GFN2-xTB's water at 1 g/cm3 has about this pressure
 SCRIPT = """
 units metal
 boundary p p p
@@ -66,14 +66,6 @@ def cases() -> dict[str, Case]:
     nvt = "fix 1 all nvt temp {0} {0} 0.1"
     return {
         "water NVT": Case("omol", water, 300, 0.0005, 10, nvt.format(300)),
-        "water NPT": Case(
-            "omol",
-            water,
-            300,
-            0.0005,
-            10,
-            f"fix 1 all npt temp 300 300 0.1 iso {PRESSURE} {PRESSURE} 1",
-        ),
         "water NVE": Case("omol", water, 300, 0.0005, 2, "fix 1 all nve"),
         "copper 300 K": Case("omat", with_state(copper, 0, 0), 300, 0.002, 10, nvt.format(300)),
         "copper 1200 K": Case("omat", with_state(copper, 0, 0), 1200, 0.002, 10, nvt.format(1200)),

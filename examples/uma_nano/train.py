@@ -2,7 +2,7 @@
 
 Usage: ``[mpiexec -n N] python train.py --data FOLDER [FOLDER ...] --output FOLDER --steps N``
 
-MPI ranks draw batches of their own and average their gradients.
+MPI ranks draw batches of their own; rank 0 takes the step along the mean of their gradients.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ import torch
 from dataset import TASKS, Labelled, is_held_out, load_folder
 from mpi4py import MPI
 from network import Network, known_numbers, model_config
+from pytorch_optimizer import SOAP
+from torch import nn
 
 from uma_md.graph import Graph, build_graph
 
@@ -36,7 +38,7 @@ FORCE_SCALE = 0.6  # eV/angstrom: errors beyond count linearly
 ENERGY_SCALE = 0.03  # eV/atom
 VIRIAL_SCALE = 0.3  # eV/atom
 VIRIAL_WEIGHT = 1.0  # angstrom per atom
-ENERGY_WEIGHTS = (10.0, 60.0)  # angstrom per atom, first and last: of energies against forces
+ENERGY_WEIGHTS = (6.0, 40.0)  # angstrom per atom, first and last: of energies against forces
 AVERAGE = 0.999
 
 
@@ -174,7 +176,8 @@ class Training:
     def __init__(self, network: Network, steps: int, rate: float) -> None:
         self.network = network
         self.average = copy.deepcopy(network)
-        self.optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=1e-4)
+        # Adam in the eigenbasis of Shampoo (arXiv:2409.11321).
+        self.optimizer = SOAP(network.parameters(), lr=rate, weight_decay=1e-4)
         self.steps = steps
         self.rate = rate
         self.done = 0
@@ -193,9 +196,12 @@ class Training:
             loss = loss_of(self.network, batches.draw(), weight) / BATCHES_PER_STEP
             loss.backward()
             total += loss.item()
-        _average_gradients(list(self.network.parameters()))
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-        self.optimizer.step()
+        parameters = list(self.network.parameters())
+        _average_gradients(parameters)
+        if MPI.COMM_WORLD.Get_rank() == 0:
+            nn.utils.clip_grad_norm_(parameters, 1.0)
+            self.optimizer.step()
+        _broadcast(parameters)
         self.done += 1
         keep = min(AVERAGE, self.done / (self.done + 10))
         with torch.no_grad():
@@ -224,14 +230,22 @@ class Training:
         self.done = int(state["done"])  # type: ignore[call-overload]
 
 
-def _average_gradients(parameters: list[torch.nn.Parameter]) -> None:
+def _average_gradients(parameters: list[nn.Parameter]) -> None:
     """Over the ranks; where no rank has any, they are zero."""
     gradients = [torch.zeros_like(each) if each.grad is None else each.grad for each in parameters]
-    mean = torch.cat([gradient.flatten() for gradient in gradients])
+    mean = nn.utils.parameters_to_vector(gradients)
     MPI.COMM_WORLD.Allreduce(MPI.IN_PLACE, mean.numpy())
     mean /= MPI.COMM_WORLD.Get_size()
     for each, part in zip(parameters, mean.split([p.numel() for p in parameters]), strict=True):
         each.grad = part.view_as(each)
+
+
+def _broadcast(parameters: list[nn.Parameter]) -> None:
+    """What rank 0 has, to all."""
+    with torch.no_grad():
+        values = nn.utils.parameters_to_vector(parameters)
+        MPI.COMM_WORLD.Bcast(values.numpy())
+        nn.utils.vector_to_parameters(values, parameters)
 
 
 def _copy(state: object, network: Network) -> None:
