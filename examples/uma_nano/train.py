@@ -30,7 +30,7 @@ from uma_md.graph import Graph, build_graph
 SHARES = {
     "liquid water": 12, "water droplets": 10, "water clusters": 8, "stretched water": 2, "ice": 2,
     "water molecules": 2, "hydrated ions": 17, "ions": 4, "open shells": 6,
-    "organic molecules": 18, "solvated molecules": 18, "metals": 9, "alloys": 11, "slabs": 18,
+    "organic molecules": 16, "solvated molecules": 20, "metals": 8, "alloys": 10, "slabs": 25,
 }  # fmt: skip
 EDGES_PER_BATCH = 450
 BATCHES_PER_STEP = 3  # of each rank
@@ -38,7 +38,7 @@ FORCE_SCALE = 0.6  # eV/angstrom: errors beyond count linearly
 ENERGY_SCALE = 0.03  # eV/atom
 VIRIAL_SCALE = 0.3  # eV/atom
 VIRIAL_WEIGHT = 1.0  # angstrom per atom
-ENERGY_WEIGHTS = (6.0, 40.0)  # angstrom per atom, first and last: of energies against forces
+ENERGY_WEIGHTS = (20.0, 60.0)  # angstrom per atom, first and last: of energies against forces
 AVERAGE = 0.999
 
 
