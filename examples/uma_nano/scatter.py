@@ -4,7 +4,7 @@ Usage: ``python scatter.py KIND [KIND ...] --data FOLDER --output FOLDER [--seed
 
 ``rattled`` moves the atoms of learned structures at random, on several scales; ``open shells``
 draws the inner coordinates of CH2 and O2 evenly; ``slabs`` puts adsorbates, whole or apart, near
-surfaces. None of them is held out: held-out trajectories are those of ``generate.py``.
+surfaces; ``solvated molecules`` packs water about molecules. None of them is held out: held-out trajectories are those of ``generate.py``.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
+from ase.build import molecule
 from dataset import Labelled, is_held_out, load_folder, save
-from systems import METALS, slab, turned, with_state
+from systems import METALS, ORGANICS, cluster, slab, turned, with_state
 from teachers import label
 
 # Copies of each learned structure, and the most atoms that one may have.
@@ -75,10 +76,20 @@ def slabs(data: list[Labelled], rng: Generator) -> Drawn:
         yield "oc20", "slabs", atoms
 
 
+def solvated(data: list[Labelled], rng: Generator) -> Drawn:
+    """Small organic molecules among 1 to 4 water molecules, as packed."""
+    for run in range(12000):
+        solute = with_state(molecule(ORGANICS[run % len(ORGANICS)]))
+        atoms = cluster(solute, int(rng.integers(1, 5)), rng)
+        rattle(atoms, rng)
+        yield "omol", "solvated molecules", atoms
+
+
 KINDS: dict[str, Callable[[list[Labelled], Generator], Drawn]] = {
     "rattled": rattled,
     "open shells": open_shells,
     "slabs": slabs,
+    "solvated molecules": solvated,
 }
 
 
