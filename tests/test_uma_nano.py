@@ -27,19 +27,19 @@ from scatter import scatter  # noqa: E402
 # Largest RMS errors by family, of forces (meV/angstrom) and of energies (meV/atom): what the model
 # card says and a little more. The targets of teaching-size models are in the card as well.
 LIMITS = {
-    "liquid water": (65, 2),
-    "water droplets": (65, 6.5),
-    "water clusters": (50, 5),
-    "ice": (65, 3),
-    "water molecules": (30, 2.5),
-    "ions": (105, 4),
-    "hydrated ions": (140, 7.5),
-    "open shells": (50, 2),
-    "organic molecules": (120, 4),
-    "solvated molecules": (160, 10),
-    "metals": (56, 4),
-    "alloys": (72, 5),
-    "slabs": (81, 6),
+    "liquid water": (60, 2),
+    "water droplets": (60, 5),
+    "water clusters": (45, 3.5),
+    "ice": (60, 2),
+    "water molecules": (20, 1.5),
+    "ions": (65, 2.5),
+    "hydrated ions": (110, 5),
+    "open shells": (30, 1.5),
+    "organic molecules": (100, 3.5),
+    "solvated molecules": (105, 6.5),
+    "metals": (45, 2.5),
+    "alloys": (55, 4),
+    "slabs": (60, 4.5),
 }
 
 

@@ -30,7 +30,7 @@ from uma_md.graph import Graph, build_graph
 SHARES = {
     "liquid water": 12, "water droplets": 10, "water clusters": 8, "stretched water": 2, "ice": 2,
     "water molecules": 2, "hydrated ions": 17, "ions": 4, "open shells": 6,
-    "organic molecules": 16, "solvated molecules": 20, "metals": 8, "alloys": 10, "slabs": 25,
+    "organic molecules": 16, "solvated molecules": 28, "metals": 8, "alloys": 10, "slabs": 25,
 }  # fmt: skip
 EDGES_PER_BATCH = 450
 BATCHES_PER_STEP = 3  # of each rank
