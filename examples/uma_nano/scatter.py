@@ -4,7 +4,8 @@ Usage: ``python scatter.py KIND [KIND ...] --data FOLDER --output FOLDER [--seed
 
 ``rattled`` moves the atoms of learned structures at random, on several scales; ``open shells``
 draws the inner coordinates of CH2 and O2 evenly; ``slabs`` puts adsorbates, whole or apart, near
-surfaces; ``solvated molecules`` packs water about molecules. None of them is held out: held-out trajectories are those of ``generate.py``.
+surfaces; ``solvated molecules`` packs water about molecules. None of them is held out: held-out
+trajectories are those of ``generate.py``.
 """
 
 from __future__ import annotations
