@@ -27,6 +27,7 @@ from systems import (
     cluster,
     crystal,
     cubic_ice,
+    in_water,
     ion,
     slab,
     turned,
@@ -127,8 +128,7 @@ def organics(rng: Generator) -> Frames:
 def solvated(rng: Generator) -> Frames:
     """Small organic molecules among a few water molecules."""
     for run in range(6 * len(ORGANICS)):
-        solute = with_state(molecule(kind(ORGANICS, run)))
-        atoms = cluster(solute, int(rng.integers(1, 5)), rng)
+        atoms = in_water(kind(ORGANICS, run), rng)
         for frame in sampled(atoms, "omol", rng.uniform(250, 500), 6, 25, rng):
             yield run, frame
 

@@ -17,9 +17,8 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
-from ase.build import molecule
 from dataset import Labelled, is_held_out, load_folder, save
-from systems import METALS, ORGANICS, cluster, slab, turned, with_state
+from systems import METALS, ORGANICS, in_water, slab, turned, with_state
 from teachers import label
 
 # Copies of each learned structure, and the most atoms that one may have.
@@ -80,8 +79,7 @@ def slabs(data: list[Labelled], rng: Generator) -> Drawn:
 def solvated(data: list[Labelled], rng: Generator) -> Drawn:
     """Small organic molecules among 1 to 4 water molecules, as packed."""
     for run in range(12000):
-        solute = with_state(molecule(ORGANICS[run % len(ORGANICS)]))
-        atoms = cluster(solute, int(rng.integers(1, 5)), rng)
+        atoms = in_water(ORGANICS[run % len(ORGANICS)], rng)
         rattle(atoms, rng)
         yield "omol", "solvated molecules", atoms
 

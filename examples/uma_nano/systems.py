@@ -63,6 +63,11 @@ def cluster(center: Atoms | None, waters: int, rng: np.random.Generator) -> Atom
     return atoms
 
 
+def in_water(name: str, rng: np.random.Generator) -> Atoms:
+    """A molecule among 1 to 4 water molecules."""
+    return cluster(with_state(molecule(name)), int(rng.integers(1, 5)), rng)
+
+
 def _gap(one: Atoms, other: Atoms) -> float:
     return float(np.linalg.norm(one.positions[:, None] - other.positions[None], axis=2).min())
 
