@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -222,12 +223,12 @@ class Training:
         torch.save(state, folder / "part.pt")
         (folder / "part.pt").replace(folder / "state.pt")
 
-    def resume(self, state: dict[str, object]) -> None:
+    def resume(self, state: dict[str, Any]) -> None:
         """Go on from a saved state."""
         _copy(state["network"], self.network)
         _copy(state["average"], self.average)
-        self.optimizer.load_state_dict(state["optimizer"])  # type: ignore[arg-type]
-        self.done = int(state["done"])  # type: ignore[call-overload]
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.done = int(state["done"])
 
 
 def _average_gradients(parameters: list[nn.Parameter]) -> None:
@@ -248,12 +249,12 @@ def _broadcast(parameters: list[nn.Parameter]) -> None:
         nn.utils.vector_to_parameters(values, parameters)
 
 
-def _copy(state: object, network: Network) -> None:
+def _copy(state: dict[str, torch.Tensor], network: Network) -> None:
     """Set the parameters; what ``merge`` left in the buffers has no part."""
     parameters = dict(network.named_parameters())
     with torch.no_grad():
         for name, parameter in parameters.items():
-            parameter.copy_(state[name])  # type: ignore[index]
+            parameter.copy_(state[name])
 
 
 def print_errors(rows: dict[str, tuple[int, float, float]]) -> None:
