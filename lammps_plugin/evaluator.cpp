@@ -162,8 +162,9 @@ Tensor Evaluator::reverse_messages(const std::vector<Chunk> &chunks, int64_t lay
     const Trace messages = trace.kept.empty() ? traced_messages(layer, trace.h, c)
                                               : std::exchange(trace.kept[k], Trace());
     const auto parts = pull_back(messages, g_m.index_select(0, c.receivers));
-    g_h.index_add_(0, c.senders, parts[0]);
-    g_h.index_add_(0, c.receivers, parts[1]);
+    // Sums of rows that are not contiguous are an order of magnitude slower.
+    g_h.index_add_(0, c.senders, parts[0].contiguous());
+    g_h.index_add_(0, c.receivers, parts[1].contiguous());
     gradients.narrow(0, c.first, c.count).add_(parts[2]);
   }
   return g_h;

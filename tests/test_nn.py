@@ -83,13 +83,25 @@ def test_wigner_matrices_represent_one_rotation():
         assert np.abs(rotated - after[degree]).max() < 1e-13
 
 
+def test_frames_are_the_wigner_matrices_sorted_by_order_without_large_ones():
+    mmax = 2
+    rotations = EdgeFrame(LMAX, mmax).double()(directions())
+    kept = [(degree, 0) for degree in range(LMAX + 1)]
+    for m in range(1, mmax + 1):
+        kept += [(degree, m) for degree in range(m, LMAX + 1)]
+        kept += [(degree, -m) for degree in range(m, LMAX + 1)]
+    rows = [degree * degree + degree + order for degree, order in kept]
+    one = torch.ones(1, 1, dtype=torch.float64)
+    for edge, matrices in enumerate(zip(*wigner_module()(directions()), strict=True)):
+        assert torch.equal(rotations[edge], torch.block_diag(one, *matrices)[rows])
+
+
 def test_gradients_of_frames_are_finite_and_bounded_everywhere():
     vectors = directions().requires_grad_()
     frame = EdgeFrame(LMAX, LMAX).double()
-    matrices = frame(vectors / vectors.norm(dim=1, keepdim=True))
-    weights = [torch.linspace(0, 1, matrix.shape[2]) for matrix in matrices]
-    values = [(matrix * weight).sum() for matrix, weight in zip(matrices, weights, strict=True)]
-    (gradient,) = torch.autograd.grad(sum(values), vectors)
+    rotations = frame(vectors / vectors.norm(dim=1, keepdim=True))
+    weights = torch.linspace(0, 1, rotations.shape[2])
+    (gradient,) = torch.autograd.grad((rotations * weights).sum(), vectors)
     assert torch.isfinite(gradient).all()
     assert gradient.abs().max() < 1e3
 

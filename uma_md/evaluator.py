@@ -234,8 +234,9 @@ class Evaluator:
             else:
                 messages, leaves = self._traced_messages(layer, trace.h, chunk)
             parts = torch.autograd.grad(messages, leaves, g_m[chunk.receivers])
-            g_h.index_add_(0, chunk.senders, parts[0])
-            g_h.index_add_(0, chunk.receivers, parts[1])
+            # Sums of rows that are not contiguous are an order of magnitude slower.
+            g_h.index_add_(0, chunk.senders, parts[0].contiguous())
+            g_h.index_add_(0, chunk.receivers, parts[1].contiguous())
             gradients[chunk.edges] += parts[2]
         return g_h
 

@@ -8,7 +8,6 @@ Every family and draw has its own random numbers and its own file, so they may r
 from __future__ import annotations
 
 import argparse
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -29,11 +28,12 @@ from systems import (
     cubic_ice,
     in_water,
     ion,
+    random_numbers,
     slab,
     turned,
     with_state,
 )
-from teachers import label, teacher
+from teachers import labelled, teacher
 
 DRAW = 2  # the held-out runs of the first were looked at during training
 Frames = Iterator[tuple[int, Atoms]]
@@ -203,16 +203,12 @@ FAMILIES: dict[str, tuple[str, Callable[[Generator], Frames]]] = {
 }
 
 
-def generate(family: str, draw: int) -> list[Labelled]:
+def generate(family: str, draw: int) -> Iterator[Labelled]:
     """All labelled structures of a family."""
     task, frames = FAMILIES[family]
-    rng = np.random.default_rng((zlib.crc32(family.encode()), draw))
-    found = []
-    for run, atoms in frames(rng):
-        item = label(atoms, task, family, 100_000 * (draw - DRAW) + run)
-        if item is not None:
-            found.append(item)
-    return found
+    first = 100_000 * (draw - DRAW)
+    structures = frames(random_numbers(family, draw))
+    return labelled((task, family, first + run, atoms) for run, atoms in structures)
 
 
 def main() -> None:
@@ -224,7 +220,7 @@ def main() -> None:
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     for family in FAMILIES if "all" in options.families else options.families:
-        data = generate(family, options.draw)
+        data = list(generate(family, options.draw))
         name = family.replace(" ", "-") + (f"-{options.draw}" if options.draw != DRAW else "")
         save(options.output / f"{name}.npz", data)
         print(f"{family}: {len(data)} structures", flush=True)

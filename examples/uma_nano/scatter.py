@@ -11,15 +11,14 @@ trajectories are those of ``generate.py``.
 from __future__ import annotations
 
 import argparse
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms
 from dataset import Labelled, is_held_out, load_folder, save
-from systems import METALS, ORGANICS, in_water, slab, turned, with_state
-from teachers import label
+from systems import METALS, ORGANICS, in_water, random_numbers, slab, turned, with_state
+from teachers import labelled
 
 # Copies of each learned structure, and the most atoms that one may have.
 COPIES = {
@@ -94,11 +93,11 @@ KINDS: dict[str, Callable[[list[Labelled], Generator], Drawn]] = {
 
 def scatter(kind: str, data: list[Labelled], seed: int) -> Iterator[Labelled]:
     """All labelled structures of a kind; trajectories are multiples of ten, which are learned."""
-    rng = np.random.default_rng((zlib.crc32(kind.encode()), seed))
-    for run, (task, family, atoms) in enumerate(KINDS[kind](data, rng)):
-        item = label(atoms, task, family, 10 * (1_000_000 + run))
-        if item is not None:
-            yield item
+    structures = KINDS[kind](data, random_numbers(kind, seed))
+    return labelled(
+        (task, family, 10 * (1_000_000 + run), atoms)
+        for run, (task, family, atoms) in enumerate(structures)
+    )
 
 
 def main() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+
 import numpy as np
 from ase import Atoms
 from ase.build import add_adsorbate, bulk, fcc100, fcc111, molecule
@@ -14,6 +16,11 @@ METALS = ("Cu", "Ni", "Al", "Pt")
 ALLOYS = (("Cu", "Ni"), ("Cu", "Pt"), ("Ni", "Al"), ("Cu", "Al"), ("Ni", "Pt"), ("Al", "Pt"))
 LATTICE = {"Cu": 3.59, "Ni": 3.49, "Al": 3.99, "Pt": 3.92}  # angstrom, EMT's own
 WATER_VOLUME = 29.9  # cubic angstrom per molecule at 1 g/cm3
+
+
+def random_numbers(name: str, draw: int) -> np.random.Generator:
+    """Random numbers of its own for every draw of every family."""
+    return np.random.default_rng((zlib.crc32(name.encode()), draw))
 
 
 def with_state(atoms: Atoms, charge: int = 0, spin: int = 1) -> Atoms:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import CalculationFailed, Calculator
@@ -46,3 +48,11 @@ def label(
         return None
     copy.calc = None
     return Labelled(copy, task, family, trajectory, float(energy), forces, virial)
+
+
+def labelled(structures: Iterable[tuple[str, str, int, Atoms]]) -> Iterator[Labelled]:
+    """Label structures, each with its task, family and trajectory; leave out what has no label."""
+    for task, family, trajectory, atoms in structures:
+        item = label(atoms, task, family, trajectory)
+        if item is not None:
+            yield item

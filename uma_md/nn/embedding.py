@@ -35,7 +35,7 @@ class EdgeGeometry(nn.Module):
         vectors: torch.Tensor,
         sender_numbers: torch.Tensor,
         receiver_numbers: torch.Tensor,
-    ) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor]:
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Describe edges.
 
         Parameters
@@ -47,8 +47,8 @@ class EdgeGeometry(nn.Module):
 
         Returns
         -------
-        rotations
-            As ``uma_md.nn.frame.EdgeFrame`` gives them.
+        rotations : (edges, kept orders, (lmax + 1)**2)
+            See ``uma_md.nn.frame.EdgeFrame``.
         envelope : (edges, 1)
         invariants : (edges, num_distance_basis + 2 edge_channels)
         """
@@ -73,13 +73,9 @@ class EdgeEmbedding(nn.Module):
         self.radial = RadialNetwork(in_features, hidden, self.degrees * channels)
 
     def forward(
-        self, rotations: list[torch.Tensor], envelope: torch.Tensor, invariants: torch.Tensor
+        self, rotations: torch.Tensor, envelope: torch.Tensor, invariants: torch.Tensor
     ) -> torch.Tensor:
         """Messages of edges, (edges, (lmax + 1)**2, channels)."""
         radial = self.radial(invariants) * (envelope / self.rescale)
-        rows = radial.view(-1, self.degrees, 1, self.channels).unbind(1)
-        degrees = [rows[0]]
-        for index, rotation in enumerate(rotations):
-            zero = rotation.shape[1] // 2
-            degrees.append(rotation[:, zero].unsqueeze(2) * rows[index + 1])
-        return torch.cat(degrees, dim=1)
+        rows = radial.view(-1, self.degrees, self.channels)
+        return torch.bmm(rotations[:, : self.degrees].transpose(1, 2), rows)

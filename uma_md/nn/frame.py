@@ -9,8 +9,8 @@ from uma_md.nn.wigner import EdgeWigner
 class EdgeFrame(nn.Module):
     """Turns coefficients between the laboratory and the frames of edges.
 
-    In the frames, only orders up to ``mmax`` are kept, and features are sorted by order
-    (see ``uma_md.nn.so2``). Degree 0 does not turn and needs no matrix.
+    In the frames, only orders up to ``mmax`` are kept, and they are sorted by order (see
+    ``uma_md.nn.so2``): m = 0 of every degree, then, for each m > 0, m and -m of every degree.
 
     Parameters
     ----------
@@ -18,61 +18,47 @@ class EdgeFrame(nn.Module):
         Degrees, and orders |m| kept in the edge's frame.
     """
 
+    place: torch.Tensor
+
     def __init__(self, lmax: int, mmax: int) -> None:
         super().__init__()
-        self.lmax = lmax
-        self.mmax = mmax
+        self.size = (lmax + 1) ** 2
         self.wigner = EdgeWigner(lmax)
-        self.widths = [2 * degree + 1 for degree in range(lmax + 1)]
+        kept = [(degree, 0) for degree in range(lmax + 1)]
+        for m in range(1, mmax + 1):
+            kept += [(degree, sign * m) for sign in (1, -1) for degree in range(m, lmax + 1)]
+        self.rows = len(kept)
+        # Where the entries of all Wigner matrices, one after another, stand in the whole matrix.
+        starts = [degree * (4 * degree**2 - 1) // 3 for degree in range(lmax + 2)]
+        place = torch.zeros(starts[-1], self.rows, self.size, dtype=torch.float64)
+        for row, (degree, m) in enumerate(kept):
+            width = 2 * degree + 1
+            for column in range(width):
+                entry = starts[degree] + (degree + m) * width + column
+                place[entry, row, degree * degree + column] = 1
+        self.register_buffer("place", place.flatten(1), persistent=False)
 
-    def forward(self, directions: torch.Tensor) -> list[torch.Tensor]:
+    def forward(self, directions: torch.Tensor) -> torch.Tensor:
         """Rotations into the frames of edges along ``directions``, unit vectors (edges, 3).
 
         Returns
         -------
-        list of (edges, kept orders, 2 l + 1), for the degrees 1..lmax
+        (edges, kept orders, (lmax + 1)**2)
         """
-        rotations = self.wigner(directions)
-        for index, matrix in enumerate(rotations):
-            degree = index + 1
-            if degree > self.mmax:
-                rotations[index] = matrix.narrow(1, degree - self.mmax, 2 * self.mmax + 1)
-        return rotations
+        edges = directions.shape[0]
+        entries = [torch.ones_like(directions[:, :1])]
+        for matrix in self.wigner(directions):
+            entries.append(matrix.flatten(1))  # noqa: PERF401  TorchScript
+        return (torch.cat(entries, dim=1) @ self.place).view(edges, self.rows, self.size)
 
 
-def turn_in(
-    rotations: list[torch.Tensor], x: torch.Tensor, widths: list[int], mmax: int
-) -> list[torch.Tensor]:
+def turn_in(rotations: torch.Tensor, x: torch.Tensor, lmax: int, mmax: int) -> list[torch.Tensor]:
     """Turn features (edges, (lmax + 1)**2, channels) into the edges' frames, by order."""
-    degrees = x.split(widths, dim=1)
-    rows = [[degrees[0].squeeze(1)]]
-    for rotation, coefficients in zip(rotations, degrees[1:]):  # noqa: B905  TorchScript
-        rows.append(list(torch.bmm(rotation, coefficients).unbind(1)))
-    blocks: list[torch.Tensor] = []
-    for m in range(mmax + 1):
-        parts: list[torch.Tensor] = []
-        for kept in rows[m:]:
-            parts.append(kept[len(kept) // 2 + m])  # noqa: PERF401  TorchScript
-        if m > 0:
-            for kept in rows[m:]:
-                parts.append(kept[len(kept) // 2 - m])  # noqa: PERF401  TorchScript
-        blocks.append(torch.cat(parts, dim=1))
-    return blocks
+    counts = [lmax + 1] + [2 * (lmax + 1 - m) for m in range(1, mmax + 1)]
+    return [block.flatten(1) for block in torch.bmm(rotations, x).split(counts, dim=1)]
 
 
-def turn_back(
-    rotations: list[torch.Tensor], blocks: list[torch.Tensor], channels: int
-) -> torch.Tensor:
+def turn_back(rotations: torch.Tensor, blocks: list[torch.Tensor], channels: int) -> torch.Tensor:
     """Turn features by order back: (edges, (lmax + 1)**2, channels)."""
-    edges = blocks[0].shape[0]
-    rows = [list(block.view(edges, -1, channels).unbind(1)) for block in blocks]
-    degrees = [rows[0][0].unsqueeze(1)]
-    for index, rotation in enumerate(rotations):
-        degree = index + 1
-        kept = [rows[0][degree]]
-        for m in range(1, rotation.shape[1] // 2 + 1):
-            half = len(rows[m]) // 2
-            real, imaginary = rows[m][degree - m], rows[m][half + degree - m]
-            kept = [imaginary] + kept + [real]
-        degrees.append(torch.bmm(rotation.transpose(1, 2), torch.stack(kept, dim=1)))
-    return torch.cat(degrees, dim=1)
+    rows = torch.cat(blocks, dim=1).view(rotations.shape[0], rotations.shape[1], channels)
+    return torch.bmm(rotations.transpose(1, 2), rows)

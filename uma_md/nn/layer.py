@@ -29,9 +29,9 @@ class Messages(nn.Module):
         edge_channels: int,
     ) -> None:
         super().__init__()
+        self.lmax = lmax
         self.mmax = mmax
         self.channels = channels
-        self.degree_widths = [2 * degree + 1 for degree in range(lmax + 1)]
         self.widths = [(lmax + 1 - m) * 2 * channels for m in range(mmax + 1)]
         self.radial = RadialNetwork(edge_features, edge_channels, sum(self.widths))
         self.first = SO2Convolution(
@@ -49,20 +49,20 @@ class Messages(nn.Module):
         self,
         senders: torch.Tensor,
         receivers: torch.Tensor,
-        rotations: list[torch.Tensor],
+        rotations: torch.Tensor,
         envelope: torch.Tensor,
         invariants: torch.Tensor,
     ) -> torch.Tensor:
         """Messages from both ends' features, all (edges, (lmax + 1)**2, channels)."""
         ends = torch.cat((senders, receivers), dim=2)
-        blocks = turn_in(rotations, ends, self.degree_widths, self.mmax)
+        blocks = turn_in(rotations, ends, self.lmax, self.mmax)
         scales = self.radial(invariants).split(self.widths, dim=1)
         scaled = [blocks[0] * scales[0]]
         for m in range(1, len(blocks)):
             scale = scales[m].unsqueeze(1)
             scaled.append((blocks[m].view(scale.shape[0], 2, scale.shape[2]) * scale).flatten(1))
         blocks = self.second(self.gate(self.first(scaled)))
-        return turn_back(rotations, [block * envelope for block in blocks], self.channels)
+        return turn_back(rotations * envelope.unsqueeze(2), blocks, self.channels)
 
 
 class NodeUpdate(nn.Module):

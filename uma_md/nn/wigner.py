@@ -105,14 +105,15 @@ class _Raise(nn.Module):
     def __init__(self, degree: int) -> None:
         super().__init__()
         matrix = coupling(degree)
-        pair = np.einsum("mp,nq->pqmn", matrix, matrix).reshape(matrix.shape[1] ** 2, -1)
         self.size = 2 * degree + 1
+        split = matrix.reshape(self.size, 3, self.size - 2)
+        pair = np.einsum("map,nbq->abpqmn", split, split).reshape(-1, self.size**2)
         self.register_buffer("coupling_pair", torch.from_numpy(pair), persistent=False)
 
     def forward(self, first: torch.Tensor, below: torch.Tensor) -> torch.Tensor:
         edges = first.shape[0]
-        product = first[:, :, None, :, None] * below[:, None, :, None, :]
-        return (product.reshape(edges, -1) @ self.coupling_pair).view(edges, self.size, self.size)
+        product = first.reshape(edges, -1, 1) * below.reshape(edges, 1, -1)
+        return (product.flatten(1) @ self.coupling_pair).view(edges, self.size, self.size)
 
 
 class EdgeWigner(nn.Module):
