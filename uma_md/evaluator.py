@@ -171,7 +171,7 @@ class Evaluator:
                 messages, leaves = self._traced_messages(layer, trace.h, chunk)
                 trace.kept.append((messages, leaves))
             else:
-                ends = (trace.h[chunk.senders], trace.h[chunk.receivers])
+                ends = chunk.ends(trace.h)
                 messages = self.model.messages(layer, *ends, *chunk.geometry)
             trace.m.index_add_(0, chunk.receivers, messages.detach())
 
@@ -181,7 +181,7 @@ class Evaluator:
         vectors, *numbers = chunk.geometry
         return _trace(
             lambda *ends: self.model.messages(layer, *ends, *numbers),
-            (h[chunk.senders], h[chunk.receivers], vectors),
+            (*chunk.ends(h), vectors),
         )
 
     def _reverse(self, graph: Graph, traces: list[_LayerTrace], g: torch.Tensor) -> torch.Tensor:
@@ -199,7 +199,7 @@ class Evaluator:
             (g_v,) = _pull_back(
                 lambda v, z=numbers: self.model.edge_embedding(v, *z),
                 (vectors,),
-                g[chunk.receivers],
+                g.index_select(0, chunk.receivers),
             )
             gradients[chunk.edges] += g_v
         return gradients
@@ -233,7 +233,7 @@ class Evaluator:
                 messages, leaves = trace.kept.pop(0)
             else:
                 messages, leaves = self._traced_messages(layer, trace.h, chunk)
-            parts = torch.autograd.grad(messages, leaves, g_m[chunk.receivers])
+            parts = torch.autograd.grad(messages, leaves, g_m.index_select(0, chunk.receivers))
             # Sums of rows that are not contiguous are an order of magnitude slower.
             g_h.index_add_(0, chunk.senders, parts[0].contiguous())
             g_h.index_add_(0, chunk.receivers, parts[1].contiguous())
@@ -255,6 +255,10 @@ class _Chunk(NamedTuple):
     senders: torch.Tensor
     receivers: torch.Tensor
     geometry: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+
+    def ends(self, h: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rows of h at the edges' senders and receivers; on CPUs faster than by brackets."""
+        return h.index_select(0, self.senders), h.index_select(0, self.receivers)
 
 
 def _trace(
