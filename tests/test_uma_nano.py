@@ -20,9 +20,9 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 NANO = EXAMPLES / "uma_nano"
 sys.path.append(str(NANO))
 
-from dataset import is_held_out, load_folder  # noqa: E402
+from dataset import is_held_out, load, load_folder  # noqa: E402
 from evaluate import held_out_errors, lattice_and_bulk_modulus, methylene_gap  # noqa: E402
-from scatter import scatter  # noqa: E402
+from scatter import moved, scatter  # noqa: E402
 
 # Largest RMS errors by family, of forces (meV/angstrom) and of energies (meV/atom): what the model
 # card says and a little more. The targets of teaching-size models are in the card as well.
@@ -85,6 +85,20 @@ def test_scattered_structures_are_learned_only():
     for item in found[:3]:
         item.atoms.calc = EMT()
         assert item.atoms.get_potential_energy() == pytest.approx(item.energy, abs=1e-5)
+
+
+def test_moved_molecules_keep_their_shape():
+    def shapes(atoms):  # distances from O to both H, and between these, of every molecule
+        water = atoms.positions.reshape(-1, 3, 3)
+        return np.linalg.norm(water - np.roll(water, 1, axis=1), axis=2)
+
+    droplets = load(NANO / "data" / "water-droplets.npz")
+    (learned, *_) = (item for item in droplets if not is_held_out(item))
+    copies = [atoms for _, _, atoms in moved([learned], np.random.default_rng(1))]
+    assert len(copies) == 6
+    for atoms in copies:
+        assert shapes(atoms) == pytest.approx(shapes(learned.atoms))
+        assert np.abs(atoms.positions - learned.atoms.positions).max() > 0.01
 
 
 def test_copper_has_the_lattice_and_stiffness_of_its_teacher(nano):

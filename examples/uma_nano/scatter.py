@@ -2,7 +2,8 @@
 
 Usage: ``python scatter.py KIND [KIND ...] --data FOLDER --output FOLDER [--seed N]``
 
-``rattled`` moves the atoms of learned structures at random, on several scales; ``open shells``
+``rattled`` moves the atoms of learned structures at random, on several scales; ``moved`` does so
+with whole molecules; ``open shells``
 draws the inner coordinates of CH2 and O2 evenly; ``slabs`` puts adsorbates, whole or apart, near
 surfaces; ``solvated molecules`` packs water about molecules. None of them is held out: held-out
 trajectories are those of ``generate.py``.
@@ -17,8 +18,10 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 from dataset import Labelled, is_held_out, load_folder, save
-from systems import METALS, ORGANICS, in_water, random_numbers, slab, turned, with_state
+from systems import METALS, ORGANICS, in_water, molecules, random_numbers, slab, turned, with_state
 from teachers import labelled
+
+from uma_md.graph import build_graph
 
 # Copies of each learned structure, and the most atoms that one may have.
 COPIES = {
@@ -26,6 +29,7 @@ COPIES = {
     "ions": (1, 10), "water clusters": (1, 40), "water droplets": (2, 100),
     "liquid water": (1, 50), "alloys": (1, 40), "slabs": (1, 20),
 }  # fmt: skip
+MOVED = {"water droplets": 6, "water clusters": 2, "hydrated ions": 1}  # copies, likewise
 SCALES = (0.02, 0.05, 0.1)  # angstrom
 STATES = (1, 3)  # spin multiplicities
 Drawn = Iterator[tuple[str, str, Atoms]]  # task, family, structure
@@ -47,6 +51,29 @@ def rattled(data: list[Labelled], rng: Generator) -> Drawn:
             atoms = item.atoms.copy()
             rattle(atoms, rng)
             yield item.task, item.family, atoms
+
+
+def moved(data: list[Labelled], rng: Generator) -> Drawn:
+    """Learned water in the gas phase, its molecules moved and turned whole, nearer or farther."""
+    for item in data:
+        copies = MOVED.get(item.family, 0)
+        if is_held_out(item):
+            continue
+        for _ in range(copies):
+            atoms = item.atoms.copy()
+            cell = atoms.cell.complete().array
+            graph = build_graph(atoms.positions, cell, atoms.pbc, atoms.numbers, 2.5, 300)
+            scale = rng.uniform(0.94, 1.08)
+            width = rng.choice(SCALES)
+            for members in _members(molecules(graph)):
+                part = turned(atoms[members], rng, rng.normal(scale=60 * width))
+                center = atoms.positions[members].mean(axis=0) * scale
+                atoms.positions[members] = part.positions + center + rng.normal(scale=width, size=3)
+            yield item.task, item.family, atoms
+
+
+def _members(molecules: np.ndarray) -> list[np.ndarray]:
+    return [np.flatnonzero(molecules == k) for k in range(molecules.max() + 1)]
 
 
 def open_shells(data: list[Labelled], rng: Generator) -> Drawn:
@@ -85,6 +112,7 @@ def solvated(data: list[Labelled], rng: Generator) -> Drawn:
 
 KINDS: dict[str, Callable[[list[Labelled], Generator], Drawn]] = {
     "rattled": rattled,
+    "moved": moved,
     "open shells": open_shells,
     "slabs": slabs,
     "solvated molecules": solvated,

@@ -7,6 +7,11 @@ import zlib
 import numpy as np
 from ase import Atoms
 from ase.build import add_adsorbate, bulk, fcc100, fcc111, molecule
+from ase.data import covalent_radii
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from uma_md.graph import Graph
 
 ORGANICS = (
     "CH4", "C2H2", "C2H4", "C2H6", "C6H6", "CH3OH", "CH3CH2OH", "H2CO", "HCOOH", "CH3CHO",
@@ -38,12 +43,12 @@ def ion(charge: int) -> Atoms:
     return with_state(Atoms("OH3", [(0, 0, 0), *hydrogens]), 1)
 
 
-def turned(atoms: Atoms, rng: np.random.Generator) -> Atoms:
-    """A copy about its center, in a random orientation."""
+def turned(atoms: Atoms, rng: np.random.Generator, angle: float | None = None) -> Atoms:
+    """A copy about its center, turned about a random axis by an angle (degrees), or by any."""
     copy = atoms.copy()
     copy.positions -= copy.positions.mean(axis=0)
     axis = rng.normal(size=3)
-    copy.rotate(rng.uniform(0, 360), axis / np.linalg.norm(axis))
+    copy.rotate(rng.uniform(0, 360) if angle is None else angle, axis / np.linalg.norm(axis))
     return copy
 
 
@@ -73,6 +78,16 @@ def cluster(center: Atoms | None, waters: int, rng: np.random.Generator) -> Atom
 def in_water(name: str, rng: np.random.Generator) -> Atoms:
     """A molecule among 1 to 4 water molecules."""
     return cluster(with_state(molecule(name)), int(rng.integers(1, 5)), rng)
+
+
+def molecules(graph: Graph) -> np.ndarray:
+    """Which molecule each atom of a graph belongs to, (atoms,): atoms bonded or nearly."""
+    senders, receivers = graph.senders.numpy(), graph.receivers.numpy()
+    radii = covalent_radii[graph.atomic_numbers.numpy()]
+    distances = np.linalg.norm(graph.vectors.numpy(), axis=1)
+    bonded = distances < 1.25 * (radii[senders] + radii[receivers])
+    bonds = (np.ones(bonded.sum()), (senders[bonded], receivers[bonded]))
+    return connected_components(coo_array(bonds, shape=(len(radii), len(radii))), directed=False)[1]
 
 
 def _gap(one: Atoms, other: Atoms) -> float:

@@ -23,6 +23,7 @@ from dataset import TASKS, Labelled, is_held_out, load_folder
 from mpi4py import MPI
 from network import Network, known_numbers, model_config
 from pytorch_optimizer import SOAP
+from systems import molecules
 from torch import nn
 
 from uma_md.graph import Graph, build_graph
@@ -36,6 +37,7 @@ SHARES = {
 EDGES_PER_BATCH = 450
 BATCHES_PER_STEP = 3  # of each rank
 FORCE_SCALE = 0.6  # eV/angstrom: errors beyond count linearly
+MOLECULE_WEIGHT = 1.0  # of forces on whole molecules, which order liquids, against those on atoms
 ENERGY_SCALE = 0.03  # eV/atom
 VIRIAL_SCALE = 0.3  # eV/atom
 VIRIAL_WEIGHT = 1.0  # angstrom per atom
@@ -45,10 +47,11 @@ AVERAGE = 0.999
 
 @dataclass(frozen=True)
 class Sample:
-    """A labelled structure and its graph."""
+    """A labelled structure, its graph, and which molecule each atom belongs to."""
 
     item: Labelled
     graph: Graph
+    molecules: np.ndarray
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -69,7 +72,8 @@ def prepare(items: Iterable[Labelled], cutoff: float) -> list[Sample]:
         atoms = item.atoms
         cell = atoms.cell.complete().array
         graph = build_graph(atoms.positions, cell, atoms.pbc, atoms.numbers, cutoff, 300)
-        samples.append(Sample(item, graph._replace(vectors=graph.vectors.float())))
+        graph = graph._replace(vectors=graph.vectors.float())
+        samples.append(Sample(item, graph, molecules(graph)))
     return samples
 
 
@@ -147,6 +151,8 @@ def loss_of(network: Network, samples: list[Sample], energy_weight: float) -> to
     squares = ((pull - forces) / FORCE_SCALE).square().sum(dim=1)
     by_force = FORCE_SCALE * (torch.sqrt(1 + squares) - 1)
     loss = by_force.mean() + energy_weight * by_energy.mean()
+    if item.task == "omol":
+        loss = loss + MOLECULE_WEIGHT * _by_molecule(samples, pull - forces)
     if torch.isfinite(virials).all():
         parts = (strained - virials) / graph.natoms.view(-1, 1, 1) / VIRIAL_SCALE
         by_virial = VIRIAL_SCALE * (torch.sqrt(1 + parts.square().sum(dim=(1, 2))) - 1)
@@ -169,6 +175,17 @@ def errors(network: Network, samples: list[Sample]) -> dict[str, tuple[int, floa
         energy, force = np.sqrt(np.mean(pairs, axis=0)) * 1000
         rows[family] = (len(pairs), float(force), float(energy))
     return rows
+
+
+def _by_molecule(samples: list[Sample], errors: torch.Tensor) -> torch.Tensor:
+    """Loss of the forces on molecules, whose errors are sums of those of their atoms."""
+    counts = [int(sample.molecules.max()) + 1 for sample in samples]
+    starts = np.cumsum([0, *counts])
+    rows = [sample.molecules + start for sample, start in zip(samples, starts, strict=False)]
+    index = torch.from_numpy(np.concatenate(rows).astype(np.int64))
+    sums = errors.new_zeros(int(starts[-1]), 3).index_add(0, index, errors)
+    squares = (sums / FORCE_SCALE).square().sum(dim=1)
+    return FORCE_SCALE * (torch.sqrt(1 + squares) - 1).mean()
 
 
 class Training:
