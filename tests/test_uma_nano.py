@@ -29,6 +29,7 @@ from scatter import moved, scatter  # noqa: E402
 LIMITS = {
     "liquid water": (60, 2),
     "water droplets": (60, 5),
+    "settled droplets": (65, 7.5),
     "water clusters": (45, 3.5),
     "ice": (60, 2),
     "water molecules": (20, 1.5),

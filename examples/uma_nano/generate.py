@@ -90,6 +90,14 @@ def droplets(rng: Generator) -> Frames:
             yield run, frame
 
 
+def settled_droplets(rng: Generator) -> Frames:
+    """Droplets of 8 to 22 molecules over 1 ps, in which their hydrogen bonds find partners."""
+    for run in range(10):
+        atoms = cluster(None, int(rng.integers(8, 23)), rng)
+        for frame in sampled(atoms, "omol", rng.uniform(270, 350), 25, 80, rng):
+            yield run, frame
+
+
 def liquid(rng: Generator) -> Frames:
     """Periodic liquid water: 250 to 450 K, 0.9 to 1.1 g/cm3."""
     for run in range(70):
@@ -189,6 +197,7 @@ FAMILIES: dict[str, tuple[str, Callable[[Generator], Frames]]] = {
     "water molecules": ("omol", water_molecules),
     "water clusters": ("omol", water_clusters),
     "water droplets": ("omol", droplets),
+    "settled droplets": ("omol", settled_droplets),
     "liquid water": ("omol", liquid),
     "stretched water": ("omol", stretched),
     "ice": ("omol", ice),

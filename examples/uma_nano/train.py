@@ -30,7 +30,8 @@ from uma_md.graph import Graph, build_graph
 
 # How often a batch comes from a family: liquids and metals are harder than single molecules.
 SHARES = {
-    "liquid water": 12, "water droplets": 10, "water clusters": 8, "stretched water": 2, "ice": 2,
+    "liquid water": 12, "water droplets": 10, "settled droplets": 20, "water clusters": 8,
+    "stretched water": 2, "ice": 2,
     "water molecules": 2, "hydrated ions": 17, "ions": 4, "open shells": 6,
     "organic molecules": 16, "solvated molecules": 28, "metals": 8, "alloys": 10, "slabs": 25,
 }  # fmt: skip
