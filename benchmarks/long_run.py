@@ -1,9 +1,8 @@
 """Whether memory grows, steps slow down or the conserved quantity drifts in a long LAMMPS run.
 
 Liquid water at constant pressure with uma-nano on MPI ranks. The pressure is one at which the
-model's water, which is that of its teacher, stays dense: at 1 bar it expands. Printed are the
-resident memory of each rank after step 1,000 and the step time, as medians of the first and of
-the last quarter, and means and slopes of the conserved quantity and others. The barostat has no
+model's water stays dense: at 1 bar it expands. Printed are the resident memory of each rank and
+the step time, both after step 1,000, as medians of the first and of the last quarter, and means and slopes of the conserved quantity and others. The barostat has no
 chain of thermostats, since LAMMPS's conserved quantity wanders with one (see docs/lammps.md).
 
 Memory and step time follow the number of edges on a rank, and step time what else the machine
@@ -107,7 +106,7 @@ def report(folder: Path, seen: Memory, again: Memory, start_of_last: int) -> Non
     paces, fresh_paces = (
         1000 * np.diff(table["CPU"]) / np.diff(table["Step"]) for table in (column, fresh)
     )
-    print(f"step, ms: {first_to_last(paces, '.1f')}")
+    print(f"step, ms: {first_to_last(paces[column['Step'][1:] > SETTLED], '.1f')}")
     last = paces[column["Step"][:-1] >= start_of_last]
     print(
         f"  last tenth, fresh and old: {compared(np.median(fresh_paces), np.median(last), '.1f')}"
