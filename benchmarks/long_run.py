@@ -2,8 +2,9 @@
 
 Liquid water at constant pressure with uma-nano on MPI ranks. The pressure is one at which the
 model's water stays dense: at 1 bar it expands. Printed are the resident memory of each rank and
-the step time, both after step 1,000, as medians of the first and of the last quarter, and means and slopes of the conserved quantity and others. The barostat has no
-chain of thermostats, since LAMMPS's conserved quantity wanders with one (see docs/lammps.md).
+the step time, both after step 1,000, as medians of the first and of the last quarter, and means
+and slopes of the conserved quantity and others. The barostat has no chain of thermostats, since
+LAMMPS's conserved quantity wanders with one (see docs/lammps.md).
 
 Memory and step time follow the number of edges on a rank, and step time what else the machine
 does. So a fresh LAMMPS runs the last tenth again, from a restart file, right after: what an old
