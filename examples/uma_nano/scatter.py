@@ -18,10 +18,18 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 from dataset import Labelled, is_held_out, load_folder, save
-from systems import METALS, ORGANICS, in_water, molecules, random_numbers, slab, turned, with_state
+from systems import (
+    METALS,
+    ORGANICS,
+    graph_of,
+    in_water,
+    molecules,
+    random_numbers,
+    slab,
+    turned,
+    with_state,
+)
 from teachers import labelled
-
-from uma_md.graph import build_graph
 
 # Copies of each learned structure, and the most atoms that one may have.
 COPIES = {
@@ -57,15 +65,14 @@ def moved(data: list[Labelled], rng: Generator) -> Drawn:
     """Learned water in the gas phase, its molecules moved and turned whole, nearer or farther."""
     for item in data:
         copies = MOVED.get(item.family, 0)
-        if is_held_out(item):
+        if is_held_out(item) or copies == 0:
             continue
+        whole = _members(molecules(graph_of(item.atoms, 2.5)))
         for _ in range(copies):
             atoms = item.atoms.copy()
-            cell = atoms.cell.complete().array
-            graph = build_graph(atoms.positions, cell, atoms.pbc, atoms.numbers, 2.5, 300)
             scale = rng.uniform(0.94, 1.08)
             width = rng.choice(SCALES)
-            for members in _members(molecules(graph)):
+            for members in whole:
                 part = turned(atoms[members], rng, rng.normal(scale=60 * width))
                 center = atoms.positions[members].mean(axis=0) * scale
                 atoms.positions[members] = part.positions + center + rng.normal(scale=width, size=3)

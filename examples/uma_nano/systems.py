@@ -11,7 +11,7 @@ from ase.data import covalent_radii
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from uma_md.graph import Graph
+from uma_md.graph import Graph, build_graph
 
 ORGANICS = (
     "CH4", "C2H2", "C2H4", "C2H6", "C6H6", "CH3OH", "CH3CH2OH", "H2CO", "HCOOH", "CH3CHO",
@@ -78,6 +78,12 @@ def cluster(center: Atoms | None, waters: int, rng: np.random.Generator) -> Atom
 def in_water(name: str, rng: np.random.Generator) -> Atoms:
     """A molecule among 1 to 4 water molecules."""
     return cluster(with_state(molecule(name)), int(rng.integers(1, 5)), rng)
+
+
+def graph_of(atoms: Atoms, cutoff: float) -> Graph:
+    """The graph of a structure, cutoff in angstrom."""
+    cell = atoms.cell.complete().array
+    return build_graph(atoms.positions, cell, atoms.pbc, atoms.numbers, cutoff, 300)
 
 
 def molecules(graph: Graph) -> np.ndarray:

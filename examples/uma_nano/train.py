@@ -23,10 +23,10 @@ from dataset import TASKS, Labelled, is_held_out, load_folder
 from mpi4py import MPI
 from network import Network, known_numbers, model_config
 from pytorch_optimizer import SOAP
-from systems import molecules
+from systems import graph_of, molecules
 from torch import nn
 
-from uma_md.graph import Graph, build_graph
+from uma_md.graph import Graph
 
 # How often a batch comes from a family: liquids and metals are harder than single molecules.
 SHARES = {
@@ -70,9 +70,7 @@ def prepare(items: Iterable[Labelled], cutoff: float) -> list[Sample]:
     """Build the graphs of structures."""
     samples = []
     for item in items:
-        atoms = item.atoms
-        cell = atoms.cell.complete().array
-        graph = build_graph(atoms.positions, cell, atoms.pbc, atoms.numbers, cutoff, 300)
+        graph = graph_of(item.atoms, cutoff)
         graph = graph._replace(vectors=graph.vectors.float())
         samples.append(Sample(item, graph, molecules(graph)))
     return samples
