@@ -3,10 +3,9 @@
 Usage: ``python scatter.py KIND [KIND ...] --data FOLDER --output FOLDER [--seed N]``
 
 ``rattled`` moves the atoms of learned structures at random, on several scales; ``moved`` does so
-with whole molecules; ``open shells``
-draws the inner coordinates of CH2 and O2 evenly; ``slabs`` puts adsorbates, whole or apart, near
-surfaces; ``solvated molecules`` packs water about molecules. None of them is held out: held-out
-trajectories are those of ``generate.py``.
+with whole molecules; ``open shells`` draws the inner coordinates of CH2 and O2 evenly; ``slabs``
+puts adsorbates, whole or apart, near surfaces; ``solvated molecules`` packs water about molecules.
+None of them is held out: held-out trajectories are those of ``generate.py``.
 """
 
 from __future__ import annotations
@@ -31,13 +30,16 @@ from systems import (
 )
 from teachers import labelled
 
-# Copies of each learned structure, and the most atoms that one may have.
+# Copies of each learned structure: with atoms moved, and the most atoms that one may have; with
+# molecules moved whole.
 COPIES = {
     "organic molecules": (2, 20), "solvated molecules": (3, 20), "hydrated ions": (2, 40),
     "ions": (1, 10), "water clusters": (1, 40), "water droplets": (2, 100),
-    "liquid water": (1, 50), "alloys": (1, 40), "slabs": (1, 20),
+    "settled droplets": (1, 70), "liquid water": (1, 50), "alloys": (1, 40), "slabs": (1, 20),
 }  # fmt: skip
-MOVED = {"water droplets": 6, "water clusters": 2, "hydrated ions": 1}  # copies, likewise
+MOVED = {
+    "water droplets": 6, "settled droplets": 6, "water clusters": 2, "hydrated ions": 1,
+}  # fmt: skip
 SCALES = (0.02, 0.05, 0.1)  # angstrom
 STATES = (1, 3)  # spin multiplicities
 Drawn = Iterator[tuple[str, str, Atoms]]  # task, family, structure

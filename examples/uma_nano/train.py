@@ -30,7 +30,7 @@ from uma_md.graph import Graph
 
 # How often a batch comes from a family: liquids and metals are harder than single molecules.
 SHARES = {
-    "liquid water": 12, "water droplets": 10, "settled droplets": 20, "water clusters": 8,
+    "liquid water": 12, "water droplets": 10, "settled droplets": 30, "water clusters": 8,
     "stretched water": 2, "ice": 2,
     "water molecules": 2, "hydrated ions": 17, "ions": 4, "open shells": 6,
     "organic molecules": 16, "solvated molecules": 28, "metals": 8, "alloys": 10, "slabs": 25,
@@ -38,7 +38,7 @@ SHARES = {
 EDGES_PER_BATCH = 450
 BATCHES_PER_STEP = 3  # of each rank
 FORCE_SCALE = 0.6  # eV/angstrom: errors beyond count linearly
-MOLECULE_WEIGHT = 1.0  # of forces on whole molecules, which order liquids, against those on atoms
+MOLECULE_WEIGHT = 4.0  # of forces on whole molecules, which order liquids, against those on atoms
 ENERGY_SCALE = 0.03  # eV/atom
 VIRIAL_SCALE = 0.3  # eV/atom
 VIRIAL_WEIGHT = 1.0  # angstrom per atom
