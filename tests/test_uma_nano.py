@@ -21,7 +21,7 @@ NANO = EXAMPLES / "uma_nano"
 sys.path.append(str(NANO))
 
 from dataset import is_held_out, load, load_folder  # noqa: E402
-from evaluate import held_out_errors, lattice_and_bulk_modulus, methylene_gap  # noqa: E402
+from evaluate import held_out_errors, lattice_and_bulk_modulus, methylene_gap, water_forces  # noqa: E402
 from scatter import moved, scatter  # noqa: E402
 
 # Largest RMS errors by family, of forces (meV/angstrom) and of energies (meV/atom): what the model
@@ -76,6 +76,16 @@ def test_held_out_errors_are_those_of_the_model_card():
         _, force, energy = by_family[family]
         assert force <= most_force, f"{family}: {force:.1f} meV/angstrom"
         assert energy <= most_energy, f"{family}: {energy:.2f} meV/atom"
+
+
+def test_water_molecules_attract_each_other_as_with_the_teacher():
+    """A push of 30 meV/angstrom moves the first O-O peak by 0.1 angstrom."""
+    paths = (NANO / "data").glob("settled-droplets*.npz")
+    found = [item for path in paths for item in load(path) if is_held_out(item)]
+    rms, push, error = water_forces("uma-nano", found)
+    assert rms < 40
+    assert error < 3
+    assert abs(push) < 8
 
 
 def test_scattered_structures_are_learned_only():

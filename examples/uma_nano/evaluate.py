@@ -19,7 +19,7 @@ from ase.calculators.emt import EMT
 from ase.eos import EquationOfState
 from ase.optimize import BFGS
 from dataset import Labelled, is_held_out, load
-from systems import LATTICE, METALS, with_state
+from systems import LATTICE, METALS, graph_of, molecules, with_state
 from teachers import teacher
 
 from uma_md import UMACalculator
@@ -45,6 +45,36 @@ def held_out_errors(
         force = np.sqrt(np.average(forces, weights=sizes)) * 1000
         rows[key] = (len(found), float(force), float(np.sqrt(energies.mean()) * 1000))
     return rows
+
+
+def water_forces(
+    model: str, data: Iterable[Labelled], reach: float = 3.4
+) -> tuple[float, float, float]:
+    """Errors of the forces on whole molecules of water in the gas phase, meV/angstrom.
+
+    RMS of the components; and, of pairs with oxygens closer than ``reach`` (angstrom), the mean of
+    how much more the molecules are pushed apart than with the teacher, and its standard error.
+    """
+    calculator = UMACalculator(model, "omol", "cpu")
+    squares, pushes = [], []
+    for item in data:
+        atoms = item.atoms.copy()
+        atoms.calc = calculator
+        oxygens = np.flatnonzero(atoms.numbers == 8)
+        owners = molecules(graph_of(atoms, 2.5))
+        errors = np.zeros((owners.max() + 1, 3))
+        np.add.at(errors, owners, atoms.get_forces() - item.forces)
+        errors = errors[owners[oxygens]]
+        squares.append(np.square(errors).mean())
+        one, other = np.triu_indices(len(oxygens), 1)
+        apart = atoms.positions[oxygens[one]] - atoms.positions[oxygens[other]]
+        distances = np.linalg.norm(apart, axis=1)
+        near = distances < reach
+        push = ((errors[one] - errors[other]) * apart).sum(axis=1) / distances / 2
+        pushes.append(push[near])
+    push = 1000 * np.concatenate(pushes)
+    error = push.std() / np.sqrt(len(push))
+    return 1000 * float(np.sqrt(np.mean(squares))), float(push.mean()), float(error)
 
 
 def lattice_and_bulk_modulus(symbol: str, calculator: Calculator) -> tuple[float, float]:
@@ -79,6 +109,13 @@ def main() -> None:
     data = [item for path in options.data for item in load(path) if is_held_out(item)]
     for (task, family), row in held_out_errors(options.model, data).items():
         print("{:5} {:20} {:5} {:8.1f} meV/A {:8.2f} meV/atom".format(task, family, *row))
+    settled = [item for item in data if item.family == "settled droplets"]
+    if settled:
+        rms, push, error = water_forces(options.model, settled)
+        print(
+            f"molecules in settled droplets: force {rms:.1f} meV/A, "
+            f"pairs within 3.4 A pushed apart by {push:+.1f} ± {error:.1f} meV/A too much"
+        )
     metal = UMACalculator(options.model, "omat", "cpu")
     for symbol in METALS:
         found, expected = (lattice_and_bulk_modulus(symbol, c) for c in (metal, EMT()))
