@@ -18,7 +18,7 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 
 HERE = Path(__file__).parent
-# Liquid water at 300 K and 0.997 g/cm3: classical (SPC/Fw), then tenths of a ps with uma-nano.
+# Liquid water at 300 K and 0.997 g/cm3: classical (SPC/Fw), then 2.5 ps and more with uma-nano.
 START = HERE / "start.xyz"
 
 
