@@ -141,22 +141,34 @@ def references(samples: list[Sample]) -> dict[str, torch.Tensor]:
 
 
 def loss_of(network: Network, samples: list[Sample], energy_weight: float) -> torch.Tensor:
-    """Errors of a batch: quadratic where small, linear where large."""
+    """Loss of a batch, all of one task and state."""
     graph, energies, forces, virials = join(samples)
     item = samples[0].item
     found, pull, strained = network(item.task, graph, samples[0].state)
     per_atom = (found - energies).float() / graph.natoms
-    by_energy = ENERGY_SCALE * (torch.sqrt(1 + (per_atom / ENERGY_SCALE) ** 2) - 1)
-    squares = ((pull - forces) / FORCE_SCALE).square().sum(dim=1)
-    by_force = FORCE_SCALE * (torch.sqrt(1 + squares) - 1)
-    loss = by_force.mean() + energy_weight * by_energy.mean()
+    loss = _robust((pull - forces).square().sum(dim=1), FORCE_SCALE)
+    loss = loss + energy_weight * _robust(per_atom.square(), ENERGY_SCALE)
     if item.task == "omol":
-        loss = loss + MOLECULE_WEIGHT * _by_molecule(samples, pull - forces)
+        on_molecules = _by_molecule(samples, pull - forces).square().sum(dim=1)
+        loss = loss + MOLECULE_WEIGHT * _robust(on_molecules, FORCE_SCALE)
     if torch.isfinite(virials).all():
-        parts = (strained - virials) / graph.natoms.view(-1, 1, 1) / VIRIAL_SCALE
-        by_virial = VIRIAL_SCALE * (torch.sqrt(1 + parts.square().sum(dim=(1, 2))) - 1)
-        loss = loss + VIRIAL_WEIGHT * by_virial.mean()
+        parts = (strained - virials) / graph.natoms.view(-1, 1, 1)
+        loss = loss + VIRIAL_WEIGHT * _robust(parts.square().sum(dim=(1, 2)), VIRIAL_SCALE)
     return loss
+
+
+def _robust(squares: torch.Tensor, scale: float) -> torch.Tensor:
+    """Mean loss of squared errors: quadratic where small against the scale, linear where large."""
+    return scale * (torch.sqrt(1 + squares / scale**2) - 1).mean()
+
+
+def _by_molecule(samples: list[Sample], errors: torch.Tensor) -> torch.Tensor:
+    """Errors of the forces on molecules, (molecules, 3): sums of those of their atoms."""
+    counts = [int(sample.molecules.max()) + 1 for sample in samples]
+    starts = np.cumsum([0, *counts])
+    rows = [sample.molecules + start for sample, start in zip(samples, starts, strict=False)]
+    index = torch.from_numpy(np.concatenate(rows).astype(np.int64))
+    return errors.new_zeros(int(starts[-1]), 3).index_add(0, index, errors)
 
 
 def errors(network: Network, samples: list[Sample]) -> dict[str, tuple[int, float, float]]:
@@ -174,17 +186,6 @@ def errors(network: Network, samples: list[Sample]) -> dict[str, tuple[int, floa
         energy, force = np.sqrt(np.mean(pairs, axis=0)) * 1000
         rows[family] = (len(pairs), float(force), float(energy))
     return rows
-
-
-def _by_molecule(samples: list[Sample], errors: torch.Tensor) -> torch.Tensor:
-    """Loss of the forces on molecules, whose errors are sums of those of their atoms."""
-    counts = [int(sample.molecules.max()) + 1 for sample in samples]
-    starts = np.cumsum([0, *counts])
-    rows = [sample.molecules + start for sample, start in zip(samples, starts, strict=False)]
-    index = torch.from_numpy(np.concatenate(rows).astype(np.int64))
-    sums = errors.new_zeros(int(starts[-1]), 3).index_add(0, index, errors)
-    squares = (sums / FORCE_SCALE).square().sum(dim=1)
-    return FORCE_SCALE * (torch.sqrt(1 + squares) - 1).mean()
 
 
 class Training:
