@@ -8,7 +8,8 @@ LAMMPS's conserved quantity wanders with one (see docs/lammps.md).
 
 Memory and step time follow the number of edges on a rank, and step time what else the machine
 does. So a fresh LAMMPS runs the last tenth again, from a restart file, right after: what an old
-process has more than a fresh one with the same atoms is what time did to it.
+process has more than a fresh one with the same atoms is what time did to it. All sizes of
+memory are left in memory.txt.
 
     python benchmarks/long_run.py --steps 20000 --output long-run
 """
@@ -94,6 +95,8 @@ def columns(log: Path) -> dict[str, np.ndarray]:
 
 def report(folder: Path, seen: Memory, again: Memory, start_of_last: int) -> None:
     """Print what changed over the run, and how its last part differs from that of a fresh one."""
+    trace = [(step, *sizes) for step, sizes in seen]
+    np.savetxt(folder / "memory.txt", trace, fmt="%d", header="step, bytes of each rank")
     column, fresh = columns(folder / "log.run"), columns(folder / "log.again")
     atoms = column["Atoms"][-1]
     print(f"{column['Step'][-1]:.0f} steps, {atoms:.0f} atoms")
@@ -141,7 +144,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=20000, help="more than 1,000")
     parser.add_argument("--ranks", type=int, default=2)
-    parser.add_argument("--pressure", type=float, default=8000, help="bar")
+    parser.add_argument("--pressure", type=float, default=13000, help="bar")
     parser.add_argument("--start", type=Path, default=START, help="a box of water")
     parser.add_argument("--output", type=Path, default=Path("long-run"))
     arguments = parser.parse_args()
