@@ -42,7 +42,6 @@ MOLECULE_WEIGHT = 4.0  # of forces on whole molecules, which order liquids, agai
 ENERGY_SCALE = 0.03  # eV/atom
 VIRIAL_SCALE = 0.3  # eV/atom
 VIRIAL_WEIGHT = 1.0  # angstrom per atom
-ENERGY_WEIGHTS = (20.0, 60.0)  # angstrom per atom, first and last: of energies against forces
 AVERAGE = 0.999
 
 
@@ -191,13 +190,16 @@ def errors(network: Network, samples: list[Sample]) -> dict[str, tuple[int, floa
 class Training:
     """The network, its average, the optimizer and the step that they are at."""
 
-    def __init__(self, network: Network, steps: int, rate: float) -> None:
+    def __init__(
+        self, network: Network, steps: int, rate: float, energy_weights: tuple[float, float]
+    ) -> None:
         self.network = network
         self.average = copy.deepcopy(network)
         # Adam in the eigenbasis of Shampoo (arXiv:2409.11321).
         self.optimizer = SOAP(network.parameters(), lr=rate, weight_decay=1e-4)
         self.steps = steps
         self.rate = rate
+        self.energy_weights = energy_weights  # first and last
         self.done = 0
 
     def step(self, batches: Batches) -> float:
@@ -207,7 +209,7 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad()
-        first, last = ENERGY_WEIGHTS
+        first, last = self.energy_weights
         weight = first + (last - first) * self.done / self.steps
         total = 0.0
         for _ in range(BATCHES_PER_STEP):
@@ -292,6 +294,14 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--experts", type=int, default=32)
     parser.add_argument("--cutoff", type=float, default=4.5)
     parser.add_argument("--start", type=Path, help="checkpoint to start from, with a new schedule")
+    parser.add_argument(
+        "--energy-weights",
+        type=float,
+        nargs=2,
+        default=(20.0, 60.0),
+        metavar=("FIRST", "LAST"),
+        help="of energies against forces, angstrom per atom",
+    )
     parser.add_argument("--every", type=int, default=500, help="steps between tables of errors")
     parser.add_argument("--threads", type=int, default=1)
     return parser.parse_args()
@@ -313,7 +323,7 @@ def main() -> None:
     print(f"{sum(p.numel() for p in network.parameters())} parameters", flush=True)
     if options.start:
         network.read(options.start)
-    run = Training(network, options.steps, options.rate)
+    run = Training(network, options.steps, options.rate, options.energy_weights)
     resumed = options.output / "state.pt"
     if resumed.exists():
         run.resume(torch.load(resumed))
