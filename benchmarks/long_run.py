@@ -94,17 +94,19 @@ def columns(log: Path) -> dict[str, np.ndarray]:
 
 
 def report(folder: Path, seen: Memory, again: Memory, start_of_last: int) -> None:
-    """Print what changed over the run, and how its last part differs from that of a fresh one."""
-    trace = [(step, *sizes) for step, sizes in seen]
+    """Print what changed over the run, and how its last part differs from that of a fresh one.
+
+    The course of memory is written to memory.txt.
+    """
+    trace = np.array([(step, *sizes) for step, sizes in seen])
     np.savetxt(folder / "memory.txt", trace, fmt="%d", header="step, bytes of each rank")
     column, fresh = columns(folder / "log.run"), columns(folder / "log.again")
     atoms = column["Atoms"][-1]
     print(f"{column['Step'][-1]:.0f} steps, {atoms:.0f} atoms")
-    for rank in range(len(seen[-1][1])):
-        memory = np.array([(step, sizes[rank] / 2**20) for step, sizes in seen])
-        settled = memory[memory[:, 0] >= SETTLED, 1]
-        print(f"memory of rank {rank}, MiB: {first_to_last(settled, '.1f')}")
-        last = memory[memory[:, 0] >= start_of_last, 1]
+    steps, ranks = trace[:, 0], trace[:, 1:].T / 2**20
+    for rank, memory in enumerate(ranks):
+        print(f"memory of rank {rank}, MiB: {first_to_last(memory[steps >= SETTLED], '.1f')}")
+        last = memory[steps >= start_of_last]
         afresh = np.array([sizes[rank] / 2**20 for step, sizes in again if step >= start_of_last])
         print(f"  last tenth, fresh and old: {compared(np.median(afresh), np.median(last), '.1f')}")
     paces, fresh_paces = (
