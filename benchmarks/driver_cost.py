@@ -135,10 +135,10 @@ def graph_potential(arguments: argparse.Namespace, clock: Clock):
     """All that we do for a model with a cutoff of 6 angstrom, but for its network."""
     import torch
 
-    from ipi_driver.batching import Batcher
     from ipi_driver.engine import Findings
-    from ipi_driver.neighbors import PairStore, Reach
     from ipi_driver.potential import Options, UMAPotential
+    from uma_md.batching import Batcher
+    from uma_md.neighbors import PairStore, Reach
 
     torch.set_num_threads(1)
     atoms = grid(arguments.atoms)

@@ -8,8 +8,8 @@ import atheris
 import torch
 
 with atheris.instrument_imports(include=["uma_md", "pickletools", "zipfile"]):
-    from uma_md import exported
-    from uma_md.checkpoint import read_checkpoint
+    from uma_md.files import exported
+    from uma_md.files.checkpoint import read_checkpoint
     from uma_md.loading import UMASource
 
 from watch import fuzz

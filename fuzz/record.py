@@ -3,7 +3,7 @@
 import atheris
 
 with atheris.instrument_imports(include=["uma_md", "json"]):
-    from uma_md.metadata import Metadata
+    from uma_md.files.metadata import Metadata
 
 from watch import fuzz
 

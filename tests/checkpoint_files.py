@@ -4,7 +4,7 @@ import sys
 
 import torch
 
-from uma_md.checkpoint import read_checkpoint
+from uma_md.files.checkpoint import read_checkpoint
 
 
 def rewrite(source, target, change):

@@ -9,14 +9,13 @@ from mpi4py import MPI
 from mpi_cases import atoms_of, bead_atoms, cases, model, properties, run_md
 
 from uma_md import UMACalculator
-from uma_md.decomposition import System
-from uma_md.evaluator import Evaluator
 from uma_md.export import export
-from uma_md.loading import counts_tensor
-from uma_md.metadata import count_elements
-from uma_md.placement import place
-from uma_md.ranks import Ranks
-from uma_md.spatial import SpatialEvaluator, load_in_turn
+from uma_md.options import RunOptions
+from uma_md.potential import Potential
+from uma_md.ranks.agreement import Ranks
+from uma_md.ranks.placement import place
+from uma_md.ranks.spatial import SpatialEvaluator, load_in_turn
+from uma_md.system import System
 
 WORLD = MPI.COMM_WORLD
 
@@ -103,13 +102,13 @@ def beads():
     ranks = Ranks(WORLD)
     with ranks.together():
         where = place(ranks, "cpu")
-        module, about = load_in_turn(
-            ranks, where, model("tiny-1p2p1"), "omol", "float64", where.device
+        options = RunOptions(dtype="float64")
+        potential = load_in_turn(
+            ranks, where, lambda: Potential(model("tiny-1p2p1"), "omol", options, where.device)
         )
     systems = [System(a.positions, a.cell.array, a.pbc, a.numbers) for a in bead_atoms()]
-    numbers = systems[0].atomic_numbers
-    module.merge(counts_tensor(count_elements(numbers), module.max_num_elements), 0, 1)
-    spatial = SpatialEvaluator(ranks, Evaluator(module, about.bytes_per_edge), about, where.device)
+    potential.merge(systems[0].atomic_numbers, 0, 1)
+    spatial = SpatialEvaluator(ranks, potential)
     division = spatial.divide(systems, skin=1.0)
     moved = bead_atoms(moved=True)
     cells = np.stack([atoms.cell.array for atoms in moved])

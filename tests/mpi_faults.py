@@ -13,7 +13,7 @@ from mpi_cases import atoms_of, model
 from mpi_checks import WORLD, outcome
 
 from uma_md import UMACalculator
-from uma_md.ranks import Ranks
+from uma_md.ranks.agreement import Ranks
 
 
 def only(rank: int, there, elsewhere):
@@ -99,7 +99,7 @@ def faults_in_the_sweeps():
 
 @contextmanager
 def spoiled_bias(calculator, value):
-    bias = calculator._model.head[4].bias
+    bias = calculator._potential.network.head[4].bias
     kept = bias.clone()
     if WORLD.rank == 1:
         bias.fill_(value)
@@ -109,7 +109,7 @@ def spoiled_bias(calculator, value):
 
 @contextmanager
 def single_precision_weights(calculator):
-    layer = calculator._model.layers[1]
+    layer = calculator._potential.network.layers[1]
     kept = layer.node_update
     if WORLD.rank == 1:
         layer.node_update = torch.nn.Linear(1, 1)  # of float32
@@ -132,7 +132,7 @@ def little_memory():
 @contextmanager
 def interrupted(calculator):
     """Ctrl-C that reaches one rank alone, in its second layer."""
-    layer = calculator._model.layers[1]
+    layer = calculator._potential.network.layers[1]
     hook = layer.node_update.register_forward_pre_hook(
         lambda *_: signal.raise_signal(signal.SIGINT) if WORLD.rank == 1 else None
     )

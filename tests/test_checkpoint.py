@@ -10,7 +10,7 @@ import torch
 from checkpoint_files import rewrite
 from conftest import DATA, VARIANTS, checkpoint
 
-from uma_md.checkpoint import read_checkpoint
+from uma_md.files.checkpoint import read_checkpoint
 from uma_md.info import describe
 from uma_md.loading import UMASource
 

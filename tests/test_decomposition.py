@@ -10,8 +10,8 @@ from ase import Atoms
 from ase.build import bulk
 from structures import structure
 
-from uma_md.decomposition import Part, System, assign_owners
-from uma_md.graph import build_graph
+from uma_md.batching import build_graph
+from uma_md.ranks.decomposition import Part, System, assign_owners
 
 CUTOFF, MOST = 6.0, 100_000
 CPU = torch.device("cpu")

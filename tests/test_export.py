@@ -15,9 +15,9 @@ from structures import structure
 
 from uma_md import UMACalculator
 from uma_md.export import export
-from uma_md.exported import read_metadata
+from uma_md.files.exported import read_metadata
+from uma_md.files.metadata import Metadata
 from uma_md.info import describe
-from uma_md.metadata import Metadata
 
 UMA_MD = Path(sys.executable).parent / "uma-md"
 

@@ -6,7 +6,7 @@ import time
 import pytest
 from unsafe_files import CONFIGS, archive
 
-from uma_md.checkpoint import read_checkpoint
+from uma_md.files.checkpoint import read_checkpoint
 
 # The directory begins a byte later than it says, so that a member seems to begin before the file.
 BEFORE_THE_FILE = (

@@ -11,11 +11,11 @@ import pytest
 from conftest import checkpoint
 from hub_server import Hub, leftovers
 
-from uma_md import hub
+from uma_md.hub import download as hub
 
 NAME = "uma-s-1p2p1"
 FILE = f"checkpoints/{NAME}.pt"
-DOWNLOAD = f"from uma_md.hub import *; print(download('{NAME}'))"
+DOWNLOAD = f"from uma_md.hub.download import *; print(download('{NAME}'))"
 
 
 @pytest.fixture

@@ -13,11 +13,12 @@ from conftest import checkpoint
 from safetensors.torch import load_file, save_file
 from structures import structure
 
-from uma_md import UMACalculator, hub
-from uma_md.checkpoint import read_checkpoint
+from uma_md import UMACalculator
 from uma_md.export import export
+from uma_md.files.checkpoint import read_checkpoint
+from uma_md.files.safetensors_checkpoint import write_checkpoint
+from uma_md.hub import download as hub
 from uma_md.info import describe
-from uma_md.safe_checkpoint import write_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +101,7 @@ def test_reading_does_not_import_fairchem_or_pickle_anything(safe):
         "import pickle, sys\n"
         "def refuse(*_): raise AssertionError('unpickled')\n"
         "pickle.Unpickler = pickle.loads = pickle.load = refuse\n"
-        "from uma_md.checkpoint import read_checkpoint\n"
+        "from uma_md.files.checkpoint import read_checkpoint\n"
         "content = read_checkpoint(sys.argv[1])\n"
         "import torch; content.read(list(content.weights), torch.float32)\n"
         "print('fairchem' in sys.modules)\n"

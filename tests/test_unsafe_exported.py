@@ -11,13 +11,14 @@ import torch
 from lammps_runs import Block, launch
 from structures import structure
 
-from uma_md import UMACalculator, structure_file
-from uma_md import exported as exported_files
+from uma_md import UMACalculator
 from uma_md.export import composition
+from uma_md.files import exported as exported_files
+from uma_md.files import structures
+from uma_md.files.metadata import Metadata
+from uma_md.files.scripted_code import ALLOWED
 from uma_md.info import describe
 from uma_md.loading import load_model
-from uma_md.metadata import Metadata
-from uma_md.scripted_code import ALLOWED
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[1]
@@ -211,10 +212,10 @@ def test_records_that_are_no_records_are_refused(text):
         Metadata.from_json(text)
 
 
-def test_structure_files_are_limited_in_size_and_format(tmp_path, monkeypatch):
+def test_structuress_are_limited_in_size_and_format(tmp_path, monkeypatch):
     (tmp_path / "m.xyz").write_text("1\n\nH 0 0 0\n")
     assert composition("m.xyz") == {"H": 1}
-    monkeypatch.setattr(structure_file, "MOST_BYTES", 10)
+    monkeypatch.setattr(structures, "MOST_BYTES", 10)
     with pytest.raises(ValueError, match="a structure file must have at most 0.0 GB"):
         composition("m.xyz")
 

@@ -23,10 +23,10 @@ from unsafe_files import (
     tensor_pickle,
 )
 
-from uma_md.checkpoint import read_checkpoint
+from uma_md.files.checkpoint import read_checkpoint
+from uma_md.files.safetensors_checkpoint import write_checkpoint
 from uma_md.info import describe
 from uma_md.loading import UMASource, load_model
-from uma_md.safe_checkpoint import write_checkpoint
 
 CPU = torch.device("cpu")
 

@@ -11,7 +11,7 @@ import zipfile
 import torch
 from checkpoint_files import save_as_published
 
-from uma_md.checkpoint import read_checkpoint
+from uma_md.files.checkpoint import read_checkpoint
 
 COMMAND = "touch attacked"
 PYTHON = "import pathlib; pathlib.Path('attacked').touch()"

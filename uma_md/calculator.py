@@ -7,23 +7,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from uma_md.evaluator import Evaluator, Properties, atomic_forces, check_finite, virials
-from uma_md.graph import Graph, build_graph
-from uma_md.loading import DTYPES, counts_tensor, load_model
-from uma_md.metadata import check_charge_spin, count_elements
-from uma_md.placement import Placement, pick_device, place
+from uma_md.batching import build_graph
+from uma_md.options import RunOptions
+from uma_md.potential import Potential
+from uma_md.properties import Properties
+from uma_md.ranks.placement import Placement, pick_device, place
+from uma_md.system import System, check_charge_spin, check_geometry
 
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-    from uma_md.ranks import Ranks
-
-__all__ = ["UMACalculator", "pick_device"]
+    from uma_md.files.metadata import Metadata
+    from uma_md.ranks.agreement import Ranks
 
 
 class UMACalculator(Calculator):
@@ -36,28 +35,28 @@ class UMACalculator(Calculator):
     Parameters
     ----------
     model
-        Path of a checkpoint or of an exported file.
+        Path of a checkpoint or of an exported file, or the name of a published model.
     task
         Such as ``omol``; needed for a checkpoint of several tasks.
-    device
-        ``cpu``, ``cuda``, or ``auto`` for an accelerator where there is one.
-    dtype
-        ``float32`` or ``float64``, for a checkpoint; an exported file has its own.
-    chunk
-        Edges handled at a time.
-    recompute
-        ``auto``, ``on`` or ``off``: see ``uma_md.evaluator.Evaluator``.
-    trust_code
-        Run the code of an exported file that ``uma-md export`` did not write, with your rights.
+    device, dtype, **options
+        As in ``uma_md.options.RunOptions``. A charge or a spin given here comes before that of
+        the structure. What is no option goes to ASE's ``Calculator``.
     comm
         A communicator of mpi4py, over whose ranks the atoms are spread. All its ranks make
         the calculator, change atoms and ask for properties alike; all get the same results,
         or the same error.
 
+    Attributes
+    ----------
+    device
+        Where the network runs.
+    metadata
+        What the model says of itself.
+
     Raises
     ------
-    FileNotFoundError, ValueError
-        When the file, the task, the device or the dtype is not to be had.
+    FileNotFoundError, TypeError, ValueError
+        When the file, the task or the device is not available, or an option is invalid.
     """
 
     implemented_properties = [  # noqa: RUF012  ASE declares it as an instance's
@@ -75,53 +74,45 @@ class UMACalculator(Calculator):
         device: str = "auto",
         dtype: str = "float32",
         *,
-        chunk: int = 1024,
-        recompute: str = "auto",
-        trust_code: bool = False,
         comm: MPI.Intracomm | None = None,
-        **kwargs: Any,
+        **options: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        self._path = model
-        self._dtype = dtype
-        self._chunk = chunk
-        self._recompute = recompute
-        self._trust_code = trust_code
+        given = {name: options.pop(name) for name in RunOptions.names() if name in options}
+        super().__init__(**options)
+        self._model = model
         self._ranks: Ranks | None = None
-        if comm is None:
-            self._placement = Placement(pick_device(device))
-        else:
-            from uma_md.ranks import Ranks
+        if comm is not None:
+            from uma_md.ranks.agreement import Ranks
 
             self._ranks = Ranks(comm)
-            with self._ranks.together():
-                self._placement = place(self._ranks, device)
+        with self._together():
+            self._options = RunOptions(device=device, dtype=dtype, **given)
+            self._placement = (
+                place(self._ranks, device) if self._ranks else Placement(pick_device(device))
+            )
         self.device = self._placement.device
         with self._together():
-            self._load(task)
+            self._potential = self._load(task)
 
     def _together(self) -> AbstractContextManager[None]:
         """Give a block in which an error on one rank becomes that of all."""
         return self._ranks.together() if self._ranks else nullcontext()
 
-    def _load(self, task: str | None) -> None:
-        arguments = (self._path, task, self._dtype, self.device)
-        if self._ranks is None:
-            self._model, self.metadata = load_model(*arguments, trust_code=self._trust_code)
-        else:
-            from uma_md.spatial import load_in_turn
+    def _load(self, task: str | None) -> Potential:
+        def load() -> Potential:
+            sharers = self._placement.sharers
+            return Potential(self._model, task, self._options, self.device, sharers)
 
-            self._model, self.metadata = load_in_turn(
-                self._ranks, self._placement, *arguments, trust_code=self._trust_code
-            )
-        self._evaluator = Evaluator(
-            self._model,
-            self.metadata.bytes_per_edge,
-            chunk=self._chunk,
-            recompute=self._recompute,
-            sharers=self._placement.sharers,
-        )
-        self._merged_for: tuple[dict[str, int], int, int] | None = None
+        if self._ranks is None:
+            return load()
+        from uma_md.ranks.spatial import load_in_turn
+
+        return load_in_turn(self._ranks, self._placement, load)
+
+    @property
+    def metadata(self) -> Metadata:
+        """What the model says of itself."""
+        return self._potential.metadata
 
     @property
     def task(self) -> str:
@@ -132,7 +123,7 @@ class UMACalculator(Calculator):
     def task(self, name: str) -> None:
         if name != self.metadata.task:
             with self._together():
-                self._load(name)
+                self._potential = self._load(name)
             self.reset()
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
@@ -160,8 +151,9 @@ class UMACalculator(Calculator):
         atoms = self.atoms
         with self._together():
             self._check_same(atoms)
-            self._check_structure(atoms)
-            self._merge(atoms)
+            check_geometry(atoms.positions, atoms.cell.array, atoms.pbc)
+            self.metadata.check_single_atom(len(atoms), atoms.pbc)
+            self._potential.merge(atoms.numbers, *check_charge_spin(*self._stated(atoms)))
             energies, forces, (virial,) = self._evaluate(atoms)
         energy = float(energies.sum())
         self.results = {
@@ -175,12 +167,8 @@ class UMACalculator(Calculator):
             self.results["stress"] = full_3x3_to_voigt_6_stress(stress)
 
     def _stated(self, atoms: Atoms) -> tuple[Any, Any]:
-        """Charge and spin as the structure says, checked or not."""
-        about = self.metadata
-        return atoms.info.get("charge", about.charge), atoms.info.get("spin", about.spin)
-
-    def _charge_spin(self, atoms: Atoms) -> tuple[int, int]:
-        return check_charge_spin(*self._stated(atoms))
+        """Charge and spin as options, structure or model say, checked or not."""
+        return self._options.charge_and_spin(atoms.info, self.metadata.charge, self.metadata.spin)
 
     def _check_same(self, atoms: Atoms) -> None:
         """Refuse structures that are not the same on all ranks."""
@@ -196,64 +184,12 @@ class UMACalculator(Calculator):
         advice = "let all ranks read the same file and use the same random seed"
         self._ranks.check_same("structure", parts, advice)
 
-    def _check_structure(self, atoms: Atoms) -> None:
-        if len(atoms) == 0:
-            raise ValueError("the structure must have atoms, found none")
-        if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
-            raise ValueError(
-                "positions and cell must be finite, found NaN or infinity: did the run go astray?"
-            )
-        lost = [axis for axis in range(3) if atoms.pbc[axis] and not atoms.cell[axis].any()]
-        if lost:
-            raise ValueError(
-                f"a periodic direction needs a cell vector, found none along {'abc'[lost[0]]}"
-            )
-        if np.linalg.matrix_rank(atoms.cell.array[atoms.pbc]) < atoms.pbc.sum():
-            raise ValueError(
-                "cell vectors of periodic directions must be independent, found some in one plane "
-                "or on one line: check the cell"
-            )
-        if len(atoms) == 1 and not atoms.pbc.any() and not self.metadata.supports_single_atoms:
-            raise ValueError(
-                f"{self.metadata.model_id} does not describe a single isolated atom: "
-                "use its isolated-atom reference energy, or a model that supports single atoms"
-            )
-        self.metadata.check_elements(atoms.numbers)
-
-    def _merge(self, atoms: Atoms) -> None:
-        charge, spin = self._charge_spin(atoms)
-        counts = count_elements(atoms.numbers)
-        if self._merged_for != (counts, charge, spin):
-            self.metadata.check_system(counts, charge, spin)
-            table = counts_tensor(counts, self._model.max_num_elements)
-            with torch.no_grad():
-                self._model.merge(table, charge, spin)
-            self._merged_for = (counts, charge, spin)
-
     def _evaluate(self, atoms: Atoms) -> Properties:
+        cell = np.asarray(atoms.cell.complete().array)
+        system = System(atoms.positions, cell, atoms.pbc, atoms.numbers)
         if self._ranks is not None:
-            from uma_md.spatial import SpatialEvaluator, System
+            from uma_md.ranks.spatial import SpatialEvaluator
 
-            spread = SpatialEvaluator(self._ranks, self._evaluator, self.metadata, self.device)
-            cell = atoms.cell.complete().array
-            return spread([System(atoms.positions, cell, atoms.pbc, atoms.numbers)])
-        graph = self._graph(atoms)
-        energies, gradients = self._evaluator(graph)
-        check_finite(energies, gradients)
-        return Properties(
-            energies.cpu().numpy(),
-            atomic_forces(graph, gradients).cpu().numpy(),
-            virials(graph, gradients).cpu().numpy(),
-        )
-
-    def _graph(self, atoms: Atoms) -> Graph:
-        graph = build_graph(
-            atoms.positions,
-            atoms.cell.complete().array,
-            atoms.pbc,
-            atoms.numbers,
-            self.metadata.cutoff,
-            self.metadata.max_neighbors,
-        )
-        vectors = graph.vectors.to(DTYPES[self.metadata.dtype])
-        return Graph(*(part.to(self.device) for part in graph._replace(vectors=vectors)))
+            return SpatialEvaluator(self._ranks, self._potential)([system])
+        limits = self.metadata.cutoff, self.metadata.max_neighbors
+        return self._potential.properties(build_graph(*system, *limits, self.device))

@@ -42,7 +42,7 @@ def main() -> None:
 @main.command()
 def models() -> None:
     """List the published models: size, tasks, license, and which are in the hub's cache."""
-    from uma_md.hub import rows
+    from uma_md.hub.download import rows
 
     table = rows()
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
@@ -62,7 +62,7 @@ def models() -> None:
 )
 def download(name: str, revision: str | None, cache: Path | None, token_from_login: bool) -> None:
     """Bring the published model NAME into the hub's cache and print its path."""
-    from uma_md.hub import download
+    from uma_md.hub.download import download
 
     click.echo(download(name, revision, cache, token_from_login=token_from_login))
 

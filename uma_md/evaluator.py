@@ -11,12 +11,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 
-from uma_md.exchange import Exchange, LocalExchange
+from uma_md.exchange import Exchange
 from uma_md.graph import Graph
-from uma_md.memory import available_memory
 
 
 class Evaluation(NamedTuple):
@@ -34,49 +32,6 @@ class Evaluation(NamedTuple):
     gradients: torch.Tensor
 
 
-class Properties(NamedTuple):
-    """What the model says of whole systems, atoms counted through all of them.
-
-    Attributes
-    ----------
-    energies : (atoms,), eV
-    forces : (atoms, 3), eV/angstrom
-    virials : (systems, 3, 3), eV
-        -dE/dstrain.
-    """
-
-    energies: np.ndarray
-    forces: np.ndarray
-    virials: np.ndarray
-
-
-def check_finite(energies: torch.Tensor, gradients: torch.Tensor) -> None:
-    """Refuse what a broken model or a broken device gives."""
-    if not (torch.isfinite(energies).all() and torch.isfinite(gradients).all()):
-        raise ValueError(
-            "energy and forces must be finite, the model gave NaN or infinity: "
-            "is the structure sound?"
-        )
-
-
-def atomic_forces(graph: Graph, gradients: torch.Tensor) -> torch.Tensor:
-    """Forces on all rows of a graph, (rows, 3), eV/angstrom, float64.
-
-    An edge's gradient g = dE/dv pulls its receiver by g and its sender by -g. Rows
-    of remote atoms hold what is to be added to their owners' forces.
-    """
-    pull = gradients.double()
-    forces = torch.zeros((len(graph.atomic_numbers), 3), dtype=pull.dtype, device=pull.device)
-    return forces.index_add_(0, graph.receivers, pull).index_add_(0, graph.senders, -pull)
-
-
-def virials(graph: Graph, gradients: torch.Tensor) -> torch.Tensor:
-    """Virial of each system, -dE/dstrain, (systems, 3, 3), eV, float64."""
-    products = -graph.vectors.double().unsqueeze(2) * gradients.double().unsqueeze(1)
-    sums = torch.zeros((len(graph.natoms), 3, 3), dtype=products.dtype, device=products.device)
-    return sums.index_add_(0, graph.systems[graph.receivers], products)
-
-
 @dataclass
 class _LayerTrace:
     """What the forward sweep leaves of a layer for the reverse sweep."""
@@ -90,77 +45,56 @@ class _LayerTrace:
 
 
 class Evaluator:
-    """Drives a model's stages over a graph.
+    """Drives a model's stages over graphs.
 
     Parameters
     ----------
     model
         A ``uma_md.model.UMA`` or an exported file's module, already merged.
-    bytes_per_edge
-        What one edge of one layer keeps when its graph is kept.
-    exchange
-        How rows reach other ranks.
     chunk
         Edges handled at a time.
-    recompute
-        ``on`` recomputes messages in the reverse sweep, ``off`` keeps their graph, ``auto``
-        keeps it where that takes no more than half of the available memory.
-    sharers
-        Ranks that share this rank's memory, itself included.
     """
 
-    def __init__(
-        self,
-        model: Any,
-        bytes_per_edge: int,
-        exchange: Exchange | None = None,
-        chunk: int = 1024,
-        recompute: str = "auto",
-        sharers: int = 1,
-    ) -> None:
-        if chunk < 1:
-            raise ValueError(f"chunk must be 1 or more edges, found {chunk}")
-        if recompute not in ("auto", "on", "off"):
-            raise ValueError(f"recompute must be auto, on or off, found {recompute!r}")
+    def __init__(self, model: Any, chunk: int) -> None:
         self.model = model
-        self.bytes_per_edge = bytes_per_edge
-        self.exchange: Exchange = exchange or LocalExchange()
         self.chunk = chunk
-        self.recompute = recompute
-        self.sharers = sharers
 
-    def __call__(self, graph: Graph) -> Evaluation:
-        """Evaluate a graph whose vectors have the model's dtype."""
+    def __call__(self, graph: Graph, exchange: Exchange, *, keep: bool) -> Evaluation:
+        """Evaluate a graph whose vectors have the model's dtype.
+
+        Parameters
+        ----------
+        graph
+        exchange
+            How rows reach other ranks.
+        keep
+            Whether the graph of all messages is kept for the reverse sweep, or recomputed.
+        """
         with torch.no_grad():
-            keep = self._keeps_graph(graph)
-            traces, x = self._forward(graph, keep)
+            traces, x = self._forward(graph, exchange, keep)
             numbers = graph.atomic_numbers[: len(graph.systems)]
             energies = self.model.readout(x, numbers)
             (g,) = _pull_back(
                 lambda x: self.model.readout(x, numbers), (x,), torch.ones_like(energies)
             )
-            return Evaluation(energies, self._reverse(graph, traces, g))
+            return Evaluation(energies, self._reverse(graph, exchange, traces, g))
 
-    def _keeps_graph(self, graph: Graph) -> bool:
-        if self.recompute == "auto":
-            need = len(graph.senders) * self.model.num_layers * self.bytes_per_edge
-            return need <= available_memory(graph.vectors.device) / (2 * self.sharers)
-        return self.recompute == "off"
-
-    def _forward(self, graph: Graph, keep: bool) -> tuple[list[_LayerTrace], torch.Tensor]:
+    def _forward(
+        self, graph: Graph, exchange: Exchange, keep: bool
+    ) -> tuple[list[_LayerTrace], torch.Tensor]:
         x = self.model.embed(graph.atomic_numbers[: len(graph.systems)])
         for chunk in self._chunks(graph):
             x.index_add_(0, chunk.receivers, self.model.edge_embedding(*chunk.geometry))
         traces = []
         for layer in range(self.model.num_layers):
-            h = self.exchange.forward(self.model.normalize(layer, x))
+            h = exchange.forward(self.model.normalize(layer, x))
             trace = _LayerTrace(x, h, torch.zeros_like(x))
             self._gather_messages(graph, layer, trace, keep)
             x = self.model.update(layer, x, trace.m)
             if self.model.num_balanced:
                 trace.updated = x
                 sums = self.model.channel_sums(x, graph.systems, len(graph.natoms))
-                trace.sums = self.exchange.sum(sums)
+                trace.sums = exchange.sum(sums)
                 x = self.model.balance(x, trace.sums, graph.systems, graph.natoms)
             traces.append(trace)
         return traces, x
@@ -184,14 +118,16 @@ class Evaluator:
             (*chunk.ends(h), vectors),
         )
 
-    def _reverse(self, graph: Graph, traces: list[_LayerTrace], g: torch.Tensor) -> torch.Tensor:
+    def _reverse(
+        self, graph: Graph, exchange: Exchange, traces: list[_LayerTrace], g: torch.Tensor
+    ) -> torch.Tensor:
         gradients = torch.zeros_like(graph.vectors)
         for layer in reversed(range(len(traces))):
             trace = traces.pop()
             if self.model.num_balanced:
-                g = self._reverse_balance(graph, trace, g)
+                g = self._reverse_balance(graph, exchange, trace, g)
             g, g_m = _pull_back(lambda *a, n=layer: self.model.update(n, *a), (trace.x, trace.m), g)
-            g_h = self.exchange.reverse(self._reverse_messages(graph, layer, trace, g_m, gradients))
+            g_h = exchange.reverse(self._reverse_messages(graph, layer, trace, g_m, gradients))
             (g_x,) = _pull_back(lambda x, n=layer: self.model.normalize(n, x), (trace.x,), g_h)
             g = g + g_x
         for chunk in self._chunks(graph):
@@ -204,7 +140,9 @@ class Evaluator:
             gradients[chunk.edges] += g_v
         return gradients
 
-    def _reverse_balance(self, graph: Graph, trace: _LayerTrace, g: torch.Tensor) -> torch.Tensor:
+    def _reverse_balance(
+        self, graph: Graph, exchange: Exchange, trace: _LayerTrace, g: torch.Tensor
+    ) -> torch.Tensor:
         systems, natoms = graph.systems, graph.natoms
         g_x, g_sums = _pull_back(
             lambda x, sums: self.model.balance(x, sums, systems, natoms),
@@ -214,7 +152,7 @@ class Evaluator:
         (g_channels,) = _pull_back(
             lambda x: self.model.channel_sums(x, systems, len(natoms)),
             (trace.updated,),
-            self.exchange.sum(g_sums),
+            exchange.sum(g_sums),
         )
         return g_x + g_channels
 

@@ -9,10 +9,11 @@ from typing import Any
 from ase.data import atomic_numbers as numbers_of
 from ase.formula import Formula
 
-from uma_md import exported
+from uma_md.files import exported
+from uma_md.files.structures import read_structure
 from uma_md.loading import DTYPES, UMASource, counts_tensor
-from uma_md.metadata import check_charge_spin, count_elements, default_spin
-from uma_md.structure_file import read_structure
+from uma_md.options import RunOptions
+from uma_md.system import count_elements, default_spin
 
 
 def export(
@@ -53,13 +54,11 @@ def export(
     FileNotFoundError, TypeError, ValueError
         In one sentence, what must hold and what was found.
     """
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}; found {dtype!r}")
+    RunOptions(dtype=dtype, charge=charge, spin=spin)  # refuses invalid ones
     source = UMASource(checkpoint)
     chosen = source.task(task)
-    charge, spin = check_charge_spin(
-        0 if charge is None else charge, default_spin(chosen.name) if spin is None else spin
-    )
+    charge = 0 if charge is None else charge
+    spin = default_spin(chosen.name) if spin is None else spin
     metadata = source.metadata(chosen, dtype, charge, spin)
     counts = None if merge_for is None else composition(merge_for)
     if counts is not None:

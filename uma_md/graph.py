@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
 import torch
-import vesin
 
 
 class Graph(NamedTuple):
@@ -37,25 +35,32 @@ class Graph(NamedTuple):
     natoms: torch.Tensor
 
 
-def build_graph(
-    positions: np.ndarray,
-    cell: np.ndarray,
-    pbc: np.ndarray,
-    atomic_numbers: np.ndarray,
-    cutoff: float,
-    max_neighbors: int,
-) -> Graph:
-    """Find the edges of one system, in float64 on the CPU.
+class Edges(NamedTuple):
+    """Pairs of rows that are edges, or may become edges.
+
+    Attributes
+    ----------
+    vectors : (edges, 3), angstrom, float64
+        From receiver to sender.
+    senders, receivers : (edges,)
+        Rows of the atoms at both ends.
+    """
+
+    vectors: torch.Tensor
+    senders: torch.Tensor
+    receivers: torch.Tensor
+
+
+def select_edges(
+    candidates: Edges, atoms: torch.Tensor, cutoff: float, max_neighbors: int
+) -> Edges:
+    """The candidates within the cutoff.
 
     Parameters
     ----------
-    positions : (atoms, 3), angstrom
-        May lie outside the cell.
-    cell : (3, 3), angstrom
-        Rows are cell vectors; those along open directions are free.
-    pbc : (3,)
-        Which cell vectors repeat.
-    atomic_numbers : (atoms,)
+    candidates
+    atoms : (owned,)
+        Number of each owned row's atom in its structure, for messages.
     cutoff
         angstrom.
     max_neighbors
@@ -66,38 +71,16 @@ def build_graph(
     ValueError
         When two atoms are at one place, or an atom has too many neighbors.
     """
-    neighbors = vesin.NeighborList(cutoff=cutoff, full_list=True, sorted=True)
-    receivers, senders, vectors, distances = neighbors.compute(
-        np.ascontiguousarray(positions, dtype=np.float64),
-        np.ascontiguousarray(cell, dtype=np.float64),
-        np.asarray(pbc, dtype=bool),
-        quantities="ijDd",
-    )
-    inside = distances < cutoff
-    receivers, senders, vectors = receivers[inside], senders[inside], vectors[inside]
-    check_apart(receivers[distances[inside] == 0])
-    check_neighbors(np.bincount(receivers.astype(np.int64), minlength=1), cutoff, max_neighbors)
-    count = len(positions)
-    return Graph(
-        vectors=torch.from_numpy(vectors),
-        senders=torch.from_numpy(senders.astype(np.int64)),
-        receivers=torch.from_numpy(receivers.astype(np.int64)),
-        atomic_numbers=torch.from_numpy(np.asarray(atomic_numbers, dtype=np.int64)),
-        systems=torch.zeros(count, dtype=torch.int64),
-        natoms=torch.tensor([count]),
-    )
-
-
-def check_apart(touching: np.ndarray) -> None:
-    """Refuse atoms at one place; ``touching`` are the receivers of edges without length."""
-    if len(touching) > 0:
-        raise ValueError(f"atoms must be apart, found two at one place: atom {touching[0]}")
-
-
-def check_neighbors(counts: np.ndarray, cutoff: float, max_neighbors: int) -> None:
-    """Refuse atoms with more neighbors than the model was trained for."""
-    if counts.max(initial=0) > max_neighbors:
+    distances = torch.linalg.vector_norm(candidates.vectors, dim=1)
+    near = (distances < cutoff).nonzero().squeeze(1)
+    edges = Edges(*(part.index_select(0, near) for part in candidates))
+    if not bool((distances > 0).all()):
+        first = candidates.receivers[distances == 0][0]
+        raise ValueError(f"atoms must be apart, found two at one place: atom {int(atoms[first])}")
+    most = int(torch.bincount(edges.receivers, minlength=1).max())
+    if most > max_neighbors:
         raise ValueError(
             f"an atom must have at most {max_neighbors} neighbors within {cutoff} angstrom, as "
-            f"in the model's training, found {counts.max()}: is the structure too dense?"
+            f"in the model's training, found {most}: check the density of the structure"
         )
+    return edges

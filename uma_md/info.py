@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from uma_md import exported, hub
+from uma_md.files import exported
+from uma_md.files.metadata import Metadata
+from uma_md.hub.download import resolve
 from uma_md.loading import UMASource
-from uma_md.metadata import Metadata, formula
+from uma_md.system import formula
 
 
 def describe(path: str | Path) -> list[tuple[str, str]]:
@@ -15,9 +17,9 @@ def describe(path: str | Path) -> list[tuple[str, str]]:
     Raises
     ------
     OSError, ValueError
-        When the file is neither, or is not to be had.
+        When the file is neither, or not available.
     """
-    path = hub.resolve(path)
+    path = resolve(path)
     if path.is_file() and exported.is_exported(path):
         return _describe_exported(path)
     return _describe_checkpoint(path)

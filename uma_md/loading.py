@@ -12,25 +12,27 @@ import torch
 from ase.data import atomic_numbers as numbers_of
 from ase.data import chemical_symbols
 
-from uma_md import exported, hub
-from uma_md.checkpoint import Checkpoint, read_checkpoint
-from uma_md.config import ModelConfig, dataset_mapping, parse_backbone
-from uma_md.memory import measure_bytes_per_edge
-from uma_md.metadata import Metadata, default_spin
-from uma_md.model import UMA
-from uma_md.published import (
-    COMPUTED,
+from uma_md.config import ModelConfig
+from uma_md.files import exported
+from uma_md.files.backbone_config import dataset_mapping, parse_backbone
+from uma_md.files.checkpoint import Checkpoint, read_checkpoint
+from uma_md.files.metadata import Metadata
+from uma_md.files.task_config import (
     check_derivatives,
     element_references,
     energy_head,
     energy_scale,
     energy_tasks,
-    is_unused,
-    published_name,
 )
-from uma_md.soundness import check_cutoff, check_finite, check_sizes, sound_config
+from uma_md.files.validity import check_cutoff, check_finite, check_sizes, valid_config
+from uma_md.files.weight_names import COMPUTED, is_unused, published_name
+from uma_md.hub.download import resolve
+from uma_md.memory import measure_bytes_per_edge
+from uma_md.model import UMA
+from uma_md.options import DTYPE_NAMES
+from uma_md.system import default_spin
 
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
+DTYPES = {name: getattr(torch, name) for name in DTYPE_NAMES}
 
 
 @dataclass(frozen=True)
@@ -64,26 +66,26 @@ class UMASource:
     Parameters
     ----------
     path
-        A published checkpoint file, or a name that ``uma_md.hub`` knows.
+        A checkpoint file, or the name of a published model.
 
     Raises
     ------
     OSError, ValueError
-        As ``hub.resolve``, ``read_checkpoint`` and ``parse_backbone`` say.
+        As ``resolve``, ``read_checkpoint`` and ``parse_backbone`` say.
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.checkpoint: Checkpoint = read_checkpoint(hub.resolve(path))
+        self.checkpoint: Checkpoint = read_checkpoint(resolve(path))
         model_config = self.checkpoint.model_config
-        with sound_config(self.checkpoint):
+        with valid_config(self.checkpoint):
             self.config: ModelConfig = parse_backbone(model_config)
             self._head = energy_head(model_config)
             self._energy_tasks = energy_tasks(self.checkpoint.tasks_config)
             self._embeddings = dataset_mapping(model_config["backbone"], "dataset_list")
-            lost = set(self._energy_tasks) - set(self._embeddings)
+            missing = set(self._energy_tasks) - set(self._embeddings)
         check_cutoff(self.config.cutoff)
-        if lost:
-            raise ValueError(f"the checkpoint has no embedding for its tasks {sorted(lost)}")
+        if missing:
+            raise ValueError(f"the checkpoint has no embedding for its tasks {sorted(missing)}")
 
     @property
     def tasks(self) -> list[str]:
@@ -104,7 +106,7 @@ class UMASource:
             found = "none was given" if name is None else f"found {name!r}"
             raise ValueError(f"task must be one of {', '.join(self.tasks)}; {found}")
         entry = self._energy_tasks[name]
-        with sound_config(self.checkpoint):
+        with valid_config(self.checkpoint):
             check_derivatives(self.checkpoint.tasks_config, name, entry)
             task = Task(
                 name,
@@ -176,11 +178,11 @@ class UMASource:
         listed = self.config.elements.get(task.name)
         if listed is None:
             return tuple(symbols)
-        lost = set(listed) - set(symbols)
-        if lost or not listed:
+        unknown = set(listed) - set(symbols)
+        if unknown or not listed:
             raise ValueError(
                 f"the elements of task {task.name} must be those of its tables, the checkpoint "
-                f"lists {sorted(lost)}"
+                f"lists {sorted(unknown)}"
             )
         last = max(symbols.index(symbol) for symbol in listed)
         return tuple(symbol if symbol in listed else "" for symbol in symbols[: last + 1])
@@ -229,14 +231,12 @@ def load_model(
     OSError, ValueError
         In one sentence, what must hold and what was found.
     """
-    path = hub.resolve(path)
+    path = resolve(path)
     if path.is_file() and exported.is_exported(path):
         module, metadata = exported.load(path, device, trust_code=trust_code)
         if task not in (None, metadata.task):
             raise ValueError(f"{path} is exported for task {metadata.task}, found task {task!r}")
         return module, metadata
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}; found {dtype!r}")
     source = UMASource(path)
     chosen = source.task(task)
     metadata = source.metadata(chosen, dtype, 0, default_spin(chosen.name))

@@ -1,4 +1,4 @@
-"""How much memory evaluations need, and how much there is."""
+"""How much memory evaluations need, how much there is, and what follows for them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,30 @@ def available_memory(device: torch.device) -> int:
     if device.type == "cpu":
         return int(psutil.virtual_memory().available)
     return int(torch.accelerator.get_memory_info(device)[0])
+
+
+def default_chunk(device: torch.device) -> int:
+    """Edges handled at a time: enough to keep the device busy, and to fit beside the rest."""
+    return 1024 if device.type == "cpu" else 16384
+
+
+def keeps_messages(recompute: str, bytes_needed: int, device: torch.device, sharers: int) -> bool:
+    """Whether the graph of all messages is kept for the reverse sweep.
+
+    Parameters
+    ----------
+    recompute
+        ``on`` recomputes them, ``off`` keeps them, ``auto`` keeps them where that takes no more
+        than half of the available memory.
+    bytes_needed
+        What keeping them takes.
+    device
+    sharers
+        Ranks that share the device's memory, this one included.
+    """
+    if recompute == "auto":
+        return bytes_needed <= available_memory(device) / (2 * sharers)
+    return recompute == "off"
 
 
 def measure_bytes_per_edge(model: Any, dtype: torch.dtype) -> int:

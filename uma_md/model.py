@@ -5,7 +5,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from uma_md.config import ModelConfig
+from uma_md.config import CHARGE_RANGE, SPIN_RANGE, ModelConfig, num_integers
 from uma_md.nn.embedding import EdgeEmbedding, EdgeGeometry
 from uma_md.nn.experts import MixedLinear
 from uma_md.nn.layer import Layer
@@ -50,27 +50,11 @@ class UMA(nn.Module):
         self.register_buffer("targets", torch.zeros(self.num_balanced), persistent=False)
         self.register_buffer("system_embedding", torch.zeros(c.channels), persistent=False)
         self._add_routing(c)
-        edge_features = c.num_distance_basis + 2 * c.edge_channels
         self.atom_embedding = nn.Embedding(c.max_num_elements, c.channels)
-        self.geometry = EdgeGeometry(
-            c.lmax, c.mmax, c.cutoff, c.num_distance_basis, c.max_num_elements, c.edge_channels
-        )
-        self.first_message = EdgeEmbedding(c.lmax, c.channels, edge_features, c.edge_channels)
-        self.layers = nn.ModuleList(
-            [
-                Layer(
-                    c.num_experts,
-                    c.lmax,
-                    c.mmax,
-                    c.channels,
-                    c.hidden_channels,
-                    edge_features,
-                    c.edge_channels,
-                )
-                for _ in range(c.num_layers)
-            ]
-        )
-        self.norm = RMSNorm(c.channels, c.lmax)
+        self.geometry = EdgeGeometry(c)
+        self.first_message = EdgeEmbedding(c)
+        self.layers = nn.ModuleList([Layer(c) for _ in range(c.num_layers)])
+        self.norm = RMSNorm(c)
         self.head = nn.Sequential(
             nn.Linear(c.channels, c.hidden_channels),
             nn.SiLU(),
@@ -89,8 +73,9 @@ class UMA(nn.Module):
     def _add_routing(self, c: ModelConfig) -> None:
         """Embeddings of the whole system, and the network that weights the experts."""
         self.composition_embedding = nn.Embedding(c.max_num_elements, c.channels)
-        self.charge_embedding = nn.Embedding(201, c.channels)
-        self.spin_embedding = nn.Embedding(101, c.channels)
+        self.lowest_charge, self.lowest_spin = CHARGE_RANGE[0], SPIN_RANGE[0]
+        self.charge_embedding = nn.Embedding(num_integers(CHARGE_RANGE), c.channels)
+        self.spin_embedding = nn.Embedding(num_integers(SPIN_RANGE), c.channels)
         self.task_embedding = nn.Embedding(1, c.channels)
         self.system_mixing = nn.Linear(3 * c.channels, c.channels)
         sizes = [2 * c.channels, 2 * c.num_experts, 2 * c.num_experts, c.num_experts]
@@ -121,8 +106,8 @@ class UMA(nn.Module):
     def _embed_system(self, charge: int, spin: int) -> torch.Tensor:
         """Embedding of charge, spin and task, (C,), in float64."""
         parts = (
-            self.charge_embedding.weight[charge + 100],
-            self.spin_embedding.weight[spin],
+            self.charge_embedding.weight[charge - self.lowest_charge],
+            self.spin_embedding.weight[spin - self.lowest_spin],
             self.task_embedding.weight[0],
         )
         weight, bias = self.system_mixing.weight.double(), self.system_mixing.bias.double()

@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from uma_md.config import ModelConfig
 from uma_md.nn.frame import EdgeFrame
 from uma_md.nn.radial import Envelope, GaussianBasis, RadialNetwork
 
@@ -14,21 +15,13 @@ class EdgeGeometry(nn.Module):
     sender's and of the receiver's element.
     """
 
-    def __init__(
-        self,
-        lmax: int,
-        mmax: int,
-        cutoff: float,
-        num_distance_basis: int,
-        max_num_elements: int,
-        edge_channels: int,
-    ) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.frame = EdgeFrame(lmax, mmax)
-        self.envelope = Envelope(cutoff)
-        self.basis = GaussianBasis(cutoff, num_distance_basis)
-        self.sender = nn.Embedding(max_num_elements, edge_channels)
-        self.receiver = nn.Embedding(max_num_elements, edge_channels)
+        self.frame = EdgeFrame(config.lmax, config.mmax)
+        self.envelope = Envelope(config.cutoff)
+        self.basis = GaussianBasis(config.cutoff, config.num_distance_basis)
+        self.sender = nn.Embedding(config.max_num_elements, config.edge_channels)
+        self.receiver = nn.Embedding(config.max_num_elements, config.edge_channels)
 
     def forward(
         self,
@@ -62,15 +55,15 @@ class EdgeGeometry(nn.Module):
 
 
 class EdgeEmbedding(nn.Module):
-    """First message of each edge: a radial network's m = 0 coefficients, turned back."""
+    """First message of each edge: a radial network's m = 0 coefficients, rotated back."""
 
-    def __init__(self, lmax: int, channels: int, in_features: int, hidden: int) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.degrees = lmax + 1
-        self.channels = channels
+        self.degrees = config.lmax + 1
+        self.channels = config.channels
         # The published models divide by the root of a typical number of neighbors.
         self.rescale = 5.0
-        self.radial = RadialNetwork(in_features, hidden, self.degrees * channels)
+        self.radial = RadialNetwork(config, self.degrees * config.channels)
 
     def forward(
         self, rotations: torch.Tensor, envelope: torch.Tensor, invariants: torch.Tensor

@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+from uma_md.config import ModelConfig
+
 
 class EdgeGate(nn.Module):
     """The gate for edge features kept by order (see ``uma_md.nn.so2``).
@@ -11,10 +13,10 @@ class EdgeGate(nn.Module):
     multiplies its coefficients of every order.
     """
 
-    def __init__(self, lmax: int, channels: int) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.lmax = lmax
-        self.channels = channels
+        self.lmax = config.lmax
+        self.channels = config.hidden_channels
 
     def forward(self, blocks: list[torch.Tensor]) -> list[torch.Tensor]:
         """Apply the gates and drop them from the m = 0 block."""
@@ -34,10 +36,10 @@ class NodeGate(nn.Module):
 
     expand: torch.Tensor
 
-    def __init__(self, lmax: int, channels: int) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.lmax = lmax
-        self.channels = channels
+        self.lmax = lmax = config.lmax
+        self.channels = config.hidden_channels
         expand = torch.cat([torch.full((2 * ell + 1,), ell - 1) for ell in range(1, lmax + 1)])
         self.register_buffer("expand", expand, persistent=False)
 

@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+from uma_md.config import ModelConfig
+
 
 class RMSNorm(nn.Module):
     """Divide features by their root mean square over all degrees and channels.
@@ -14,8 +16,9 @@ class RMSNorm(nn.Module):
     degree_weight: torch.Tensor
     degree: torch.Tensor
 
-    def __init__(self, channels: int, lmax: int) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        lmax, channels = config.lmax, config.channels
         self.epsilon = 1e-5
         self.weight = nn.Parameter(torch.empty(lmax + 1, channels))
         self.bias = nn.Parameter(torch.empty(channels))

@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+from uma_md.config import ModelConfig
+
 
 class GaussianBasis(nn.Module):
     """Gaussians on an even grid from 0 to the cutoff, twice as wide as the grid's step."""
@@ -41,10 +43,11 @@ class Envelope(nn.Module):
 class RadialNetwork(nn.Module):
     """Perceptron on the invariants of an edge: two hidden layers, each normalized, SiLU."""
 
-    def __init__(self, in_features: int, hidden: int, out_features: int) -> None:
+    def __init__(self, config: ModelConfig, out_features: int) -> None:
         super().__init__()
+        hidden = config.edge_channels
         self.net = nn.Sequential(
-            nn.Linear(in_features, hidden),
+            nn.Linear(config.edge_features, hidden),
             nn.LayerNorm(hidden),
             nn.SiLU(),
             nn.Linear(hidden, hidden),
@@ -54,5 +57,5 @@ class RadialNetwork(nn.Module):
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map (edges, in_features) to (edges, out_features)."""
+        """Map (edges, edge_features) to (edges, out_features)."""
         return self.net(x)

@@ -1,8 +1,8 @@
 """Convolution over edges that commutes with rotations about the edge's own axis.
 
-In the frame of an edge the coefficients of order m and -m turn like the real and the
-imaginary part of a complex number when the edge's surroundings turn about it. Maps that
-commute with that turn act on each |m| alone, with complex weights, and mix degrees and
+In the frame of an edge the coefficients of order m and -m transform like the real and the
+imaginary part of a complex number when the edge's surroundings rotate about it. Maps that
+commute with that rotation act on each |m| alone, with complex weights, and mix degrees and
 channels freely (Passaro and Zitnick, eSCN, arXiv:2302.03655).
 
 Edge features in this form are a list with one array per |m|: (edges, (lmax + 1) * channels)
@@ -12,6 +12,7 @@ for m = 0, and (edges, 2 * (lmax + 1 - m) * channels), real part first, for the 
 import torch
 from torch import nn
 
+from uma_md.config import ModelConfig
 from uma_md.nn.experts import MixedLinear
 
 
@@ -42,10 +43,8 @@ class SO2Convolution(nn.Module):
 
     Parameters
     ----------
-    num_experts
-        Experts per map, 0 when stored merged.
-    lmax, mmax
-        Largest degree and order.
+    config
+        Its degrees, orders and number of experts.
     in_channels, out_channels
         Channels per coefficient.
     extra_scalars
@@ -53,25 +52,17 @@ class SO2Convolution(nn.Module):
     """
 
     def __init__(
-        self,
-        num_experts: int,
-        lmax: int,
-        mmax: int,
-        in_channels: int,
-        out_channels: int,
-        extra_scalars: int,
+        self, config: ModelConfig, in_channels: int, out_channels: int, extra_scalars: int
     ) -> None:
         super().__init__()
-        degrees = lmax + 1
+        degrees, experts = config.lmax + 1, config.num_experts
         self.zero = MixedLinear(
-            num_experts, degrees * in_channels, degrees * out_channels + extra_scalars, bias=True
+            experts, degrees * in_channels, degrees * out_channels + extra_scalars, bias=True
         )
         self.orders = nn.ModuleList(
             [
-                ComplexLinear(
-                    num_experts, (degrees - m) * in_channels, (degrees - m) * out_channels
-                )
-                for m in range(1, mmax + 1)
+                ComplexLinear(experts, (degrees - m) * in_channels, (degrees - m) * out_channels)
+                for m in range(1, config.mmax + 1)
             ]
         )
 

@@ -117,11 +117,11 @@ class _Raise(nn.Module):
 
 
 class EdgeWigner(nn.Module):
-    """Wigner matrices of the rotation that turns an edge onto the y axis, one per degree.
+    """Wigner matrices of the rotation of an edge onto the y axis, one per degree.
 
-    The turn about the edge's own axis is free, as all that happens in the frame commutes
-    with it. Edges of the upper half space are turned the short way onto +y; those of the
-    lower half space the short way onto -y and then over, by half a turn about x. Each
+    The rotation about the edge's own axis is free, as all that happens in the frame commutes
+    with it. Edges of the upper half space are rotated the short way onto +y; those of the
+    lower half space the short way onto -y and then over, by 180 degrees about x. Each
     chart is smooth on its half, poles included, and energies do not see the seam.
     """
 
@@ -152,7 +152,7 @@ class EdgeWigner(nn.Module):
         sign = torch.where(y >= 0, torch.ones_like(y), -torch.ones_like(y))
         scale = 1 / (1 + sign * y)
         # Rodrigues' rotation of the direction onto (0, sign, 0); where sign is -1,
-        # the half turn about x then negates the rows of y and z.
+        # the rotation by 180 degrees about x then negates the rows of y and z.
         rows = (
             (1 - x * x * scale, -sign * x, -x * z * scale),
             (x, y, z),

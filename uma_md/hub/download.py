@@ -7,7 +7,6 @@ their checksum is right, and one sentence with the next step for everything that
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
@@ -26,10 +25,11 @@ from huggingface_hub import (
 )
 from huggingface_hub.errors import FileMetadataError, HfHubHTTPError
 
-from uma_md.hub_answers import BUSY, explained
-from uma_md.known_models import KNOWN, LICENSE, PAGE, REPOSITORY
+from uma_md.files.checksum import sha256
+from uma_md.hub.answers import BUSY, explained
+from uma_md.hub.catalog import KNOWN, LICENSE, PAGE, REPOSITORY
 
-BUNDLED = Path(__file__).with_name("data") / "uma-nano.safetensors"
+BUNDLED = Path(__file__).parents[1] / "data" / "uma-nano.safetensors"
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def download(
     ValueError
         When the name or the revision is unknown.
     PermissionError, FileNotFoundError, ConnectionError, OSError
-        When the file is not to be had; in one sentence, why and what to do.
+        When the file is not available; in one sentence, why and what to do.
     """
     report = report or _tell
     revision, folder = _checked_revision(revision), _folder(cache)
@@ -253,8 +253,10 @@ def _mention_license(folder: Path, report: Callable[[str], None]) -> None:
 
 
 def _check_space(name: str, remote: _Remote, folder: Path) -> None:
-    place = next(part for part in (folder.absolute(), *folder.absolute().parents) if part.exists())
-    free = shutil.disk_usage(place).free
+    existing = next(
+        part for part in (folder.absolute(), *folder.absolute().parents) if part.exists()
+    )
+    free = shutil.disk_usage(existing).free
     if remote.size is not None and remote.size > free:
         raise OSError(
             f"{name} needs {remote.size / 1e9:.1f} GB of disk, {folder} has "
@@ -263,14 +265,12 @@ def _check_space(name: str, remote: _Remote, folder: Path) -> None:
         )
 
 
-def _verify(name: str, path: Path, sha256: str) -> None:
+def _verify(name: str, path: Path, expected: str) -> None:
     """Compare a new file with the hub's checksum; the client itself compares sizes only."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
+        found = sha256(file)
         hashed = os.fstat(file.fileno())
-    if digest.hexdigest() == sha256:
+    if found == expected:
         return
     if path.exists() and os.path.samestat(path.stat(), hashed):  # not yet replaced by another rank
         links = [path]
@@ -279,7 +279,7 @@ def _verify(name: str, path: Path, sha256: str) -> None:
         for link in links:
             link.unlink(missing_ok=True)
     raise OSError(
-        f"{name} must have the sha256 {sha256[:12]}..., found {digest.hexdigest()[:12]}...; the "
+        f"{name} must have the sha256 {expected[:12]}..., found {found[:12]}...; the "
         "damaged file is removed: download it again"
     )
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 if TYPE_CHECKING:
-    from uma_md.ranks import Ranks
+    from uma_md.ranks.agreement import Ranks
 
 
 class Placement(NamedTuple):

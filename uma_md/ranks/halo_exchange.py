@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from mpi4py import MPI
 
-from uma_md.ranks import Ranks
+from uma_md.ranks.agreement import Ranks
 
 TAG = 1
 
@@ -62,7 +62,7 @@ def plan_halo(
     num_owned
         Rows of this rank.
     remote_ranks, remote_rows : (remote,)
-        Owner of each remote row, ascending, and the row's place there.
+        Owner of each remote row, ascending, and its number there.
     """
     wanted = np.bincount(remote_ranks, minlength=ranks.size).astype(np.int64)
     wanted_rows = np.ascontiguousarray(remote_rows, dtype=np.int64)

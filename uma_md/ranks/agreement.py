@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 import numpy as np
 from mpi4py import MPI
 
+from uma_md.failures import is_out_of_memory, sentence_of
+
 T = TypeVar("T")
 
 # What other ranks raise: the first of these that the failure is an instance of.
@@ -25,7 +27,8 @@ KINDS: tuple[type[Exception], ...] = (
     MemoryError,
     RuntimeError,
 )
-MEMORY_SIGNS = ("out of memory", "can't allocate memory", "Unable to allocate", "bad_alloc")
+EAGER = 1e-3  # seconds of looking for a message without rest, then with
+REST = 5e-5
 
 # Each communicator keeps its duplicate: MPI libraries have no more than about 2000 in all.
 _DUPLICATE = MPI.Comm.Create_keyval(delete_fn=lambda comm, key, duplicate: duplicate.Free())
@@ -174,18 +177,27 @@ class _ToldError(Exception):
         return KINDS[kind](text)
 
 
+def wait_for(comm: MPI.Comm, source: int) -> int:
+    """Wait until a rank has sent a message, without taking a core; returns its tag.
+
+    The message itself stays to be received.
+    """
+    status = MPI.Status()
+    start = time.perf_counter()
+    while not comm.Iprobe(source, MPI.ANY_TAG, status):
+        if time.perf_counter() - start > EAGER:
+            time.sleep(REST)
+    return status.Get_tag()
+
+
 def _describe(failure: BaseException) -> tuple[int, str]:
-    """Kind and one sentence of a failure, without the stack traces that torch appends."""
-    text = str(failure)
-    if isinstance(failure, MemoryError) or any(sign in text for sign in MEMORY_SIGNS):
+    """Kind and one sentence of a failure."""
+    if is_out_of_memory(failure):
         advice = "use more ranks or devices, recompute='on' or a smaller chunk"
         return KINDS.index(MemoryError), f"a rank ran out of memory: {advice}"
-    text = text[max(0, text.rfind("RuntimeError: ")) :]  # after lines of TorchScript source
-    for trace in ("\nException raised from", "\nframe #"):
-        text = text.split(trace)[0]
     kinds = [index for index, kind in enumerate(KINDS) if isinstance(failure, kind)]
     kind = kinds[0] if kinds else KINDS.index(RuntimeError)
-    return kind, text.strip() or f"a rank was stopped by {type(failure).__name__}"
+    return kind, sentence_of(failure) or f"a rank was stopped by {type(failure).__name__}"
 
 
 def _checksum(part: Any) -> bytes:

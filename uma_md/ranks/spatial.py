@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from uma_md.decomposition import Part, System, assign_owners
-from uma_md.evaluator import Evaluator, Properties, atomic_forces, check_finite, virials
-from uma_md.loading import DTYPES, load_model
-from uma_md.metadata import Metadata
-from uma_md.mpi_exchange import MPIExchange, plan_halo
-from uma_md.placement import Placement
-from uma_md.ranks import Ranks
-
-__all__ = ["Division", "Properties", "SpatialEvaluator", "System", "load_in_turn"]
+from uma_md.potential import Potential
+from uma_md.properties import Properties, atomic_forces, virials
+from uma_md.ranks.agreement import Ranks
+from uma_md.ranks.decomposition import Part, assign_owners
+from uma_md.ranks.halo_exchange import MPIExchange, plan_halo
+from uma_md.ranks.placement import Placement
+from uma_md.system import System, check_finite_results
 
 
 class Division(NamedTuple):
@@ -48,21 +45,13 @@ class SpatialEvaluator:
     Parameters
     ----------
     ranks
-    evaluator
-        Of a model that is merged for the systems. Its exchange is replaced.
-    metadata
-        The model's.
-    device
-        Where this rank computes.
+    potential
+        Merged for the systems.
     """
 
-    def __init__(
-        self, ranks: Ranks, evaluator: Evaluator, metadata: Metadata, device: torch.device
-    ) -> None:
+    def __init__(self, ranks: Ranks, potential: Potential) -> None:
         self._ranks = ranks
-        self._evaluator = evaluator
-        self._metadata = metadata
-        self._device = device
+        self._potential = potential
 
     def __call__(self, systems: Sequence[System]) -> Properties:
         """Divide the systems and evaluate them."""
@@ -81,16 +70,16 @@ class SpatialEvaluator:
             How far beyond the cutoff pairs are kept, angstrom, for positions that differ
             from these ones.
         """
-        ranks = self._ranks
+        ranks, device = self._ranks, self._potential.device
         with ranks.together():
             owners = None
             if ranks.rank == 0:
                 owners = np.concatenate([assign_owners(each, ranks.size) for each in systems])
             owners = ranks.broadcast(owners)  # rounding may differ between kinds of processors
-            reach = self._metadata.cutoff + skin
-            part = Part(systems, owners, ranks.rank, reach, self._device)
+            reach = self._potential.metadata.cutoff + skin
+            part = Part(systems, owners, ranks.rank, reach, device)
             plan = plan_halo(ranks, len(part.owned), part.remote_ranks, part.remote_rows)
-            return Division(owners, part, MPIExchange(ranks, plan, self._device))
+            return Division(owners, part, MPIExchange(ranks, plan, device))
 
     def evaluate(self, division: Division, positions: np.ndarray, cells: np.ndarray) -> Properties:
         """Evaluate divided systems.
@@ -109,16 +98,15 @@ class SpatialEvaluator:
             When two atoms are at one place, an atom has too many neighbors, or the model
             gives NaN or infinity.
         """
-        about = self._metadata
+        metadata = self._potential.metadata
         with self._ranks.together():
-            graph = division.part.graph(positions, cells, about.cutoff, about.max_neighbors)
-            graph = graph._replace(vectors=graph.vectors.to(DTYPES[about.dtype]))
-            self._evaluator.exchange = division.exchange
-            energies, gradients = self._evaluator(graph)
-            check_finite(energies, gradients)
+            graph = division.part.graph(positions, cells, metadata.cutoff, metadata.max_neighbors)
+            energies, gradients = self._potential(graph, division.exchange)
             forces = division.exchange.reverse(atomic_forces(graph, gradients))
             own = torch.cat((energies.unsqueeze(1), forces), dim=1).cpu().numpy()
-            return self._collect(division.owners, own, virials(graph, gradients).cpu().numpy())
+            mine = virials(graph, gradients).cpu().numpy()
+            check_finite_results(own, mine)
+            return self._collect(division.owners, own, mine)
 
     def _collect(self, owners: np.ndarray, own: np.ndarray, virials: np.ndarray) -> Properties:
         """Bring the ranks' rows (owned, 4) and shares of virials together, in atoms' order."""
@@ -129,17 +117,8 @@ class SpatialEvaluator:
         return Properties(rows[:, 0].copy(), rows[:, 1:].copy(), whole)
 
 
-def load_in_turn(
-    ranks: Ranks,
-    placement: Placement,
-    path: str | Path,
-    task: str | None,
-    dtype: str,
-    device: torch.device,
-    *,
-    trust_code: bool = False,
-) -> tuple[Any, Metadata]:
-    """Load a model on all ranks, as ``loading.load_model``, and see that it is the same.
+def load_in_turn(ranks: Ranks, placement: Placement, load: Callable[[], Potential]) -> Potential:
+    """Load a model on all ranks, and check that it is the same.
 
     One rank of a node reads the file first, the others when it is in the node's memory.
     Collective, within ``ranks.together`` only.
@@ -147,14 +126,14 @@ def load_in_turn(
     Raises
     ------
     OSError, ValueError
-        As ``load_model``, or when ranks were given different models.
+        As ``load`` says, or when ranks were given different models.
     """
     loaded = None
-    for turn in (True, False):
-        if (placement.node_rank == 0) == turn:
-            loaded = load_model(path, task, dtype, device, trust_code=trust_code)
+    for first in (True, False):
+        if (placement.node_rank == 0) == first:
+            loaded = load()
         ranks.agree()
     assert loaded is not None
-    record = {"model or task": loaded[1].to_json()}
+    record = {"model or task": loaded.metadata.to_json()}
     ranks.check_same("model", record, "give every rank the same file and task")
     return loaded

@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
-from uma_md.archive import open_archive
-from uma_md.metadata import Metadata
+from uma_md.files.archive import open_archive
+from uma_md.files.metadata import Metadata
+from uma_md.files.scripted_code import MOST_CODE, check_operators, check_words
+from uma_md.files.whole_file import reserve, written_whole
 from uma_md.model import UMA
-from uma_md.scripted_code import MOST_CODE, check_operators, check_words
-from uma_md.whole_file import reserve, written_whole
 
 _RECORD = "metadata.json"
 _LONGEST_RECORD = 1 << 20

@@ -8,7 +8,6 @@ as a safetensors file is read as well.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import zipfile
 from collections.abc import Callable, Iterator
@@ -19,9 +18,10 @@ from typing import Any
 
 import torch
 
-from uma_md import safe_checkpoint
-from uma_md.archive import StoredTensor, check_fits, open_archive, read_tensor
-from uma_md.pickles import MOST_BYTES, Record, plain, read_pickle
+from uma_md.files import safetensors_checkpoint
+from uma_md.files.archive import StoredTensor, check_fits, open_archive, read_tensor
+from uma_md.files.checksum import sha256
+from uma_md.files.pickles import MOST_BYTES, Record, plain, read_pickle
 
 
 @dataclass
@@ -51,17 +51,14 @@ class Checkpoint:
         ValueError
             When the file is damaged, or a weight is no finite number in ``dtype``.
         """
-        opened = safe_checkpoint.open_tensors if _is_safe(self.path) else _open_tensors
+        opened = safetensors_checkpoint.open_tensors if _is_safe(self.path) else _open_tensors
         with opened(self.path) as fetch:
             return {name: _converted(name, fetch(self.weights[name]), dtype) for name in names}
 
     def sha256(self) -> str:
         """Checksum of the file."""
-        digest = hashlib.sha256()
         with self.path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-        return digest.hexdigest()
+            return sha256(file)
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
@@ -70,7 +67,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     Parameters
     ----------
     path
-        A file as published, or one that ``uma_md.safe_checkpoint`` wrote (``.safetensors``).
+        A file as published, or as ``uma_md.files.safetensors_checkpoint`` writes it.
 
     Raises
     ------
@@ -83,7 +80,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     if not path.is_file():
         raise FileNotFoundError(f"checkpoint must be an existing file, found none at {path}")
     if _is_safe(path):
-        return Checkpoint(path, *safe_checkpoint.read_header(path))
+        return Checkpoint(path, *safetensors_checkpoint.read_header(path))
     if not zipfile.is_zipfile(path):
         raise ValueError(
             f"{path} must be a UMA checkpoint as published (a torch zip archive), whole and not "
@@ -103,7 +100,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def _is_safe(path: Path) -> bool:
-    return path.suffix == safe_checkpoint.SUFFIX
+    return path.suffix == safetensors_checkpoint.SUFFIX
 
 
 def _read_content(archive: zipfile.ZipFile, path: Path) -> dict[str, Any]:

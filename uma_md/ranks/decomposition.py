@@ -7,35 +7,13 @@ number of layers, images of others one cutoff around them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import torch
-import vesin
 
-from uma_md.graph import Graph, check_apart, check_neighbors
-
-ROUNDING = 1e-6  # angstrom: what rounding may do to a distance
-
-
-class System(NamedTuple):
-    """A structure as every rank knows it.
-
-    Attributes
-    ----------
-    positions : (atoms, 3), angstrom
-        May lie outside the cell.
-    cell : (3, 3), angstrom
-        Rows are cell vectors; those along open directions are free.
-    pbc : (3,)
-        Which cell vectors repeat.
-    atomic_numbers : (atoms,)
-    """
-
-    positions: np.ndarray
-    cell: np.ndarray
-    pbc: np.ndarray
-    atomic_numbers: np.ndarray
+from uma_md.graph import Edges, Graph, select_edges
+from uma_md.neighbors import ROUNDING, Pairs, find_pairs
+from uma_md.system import System
 
 
 class _Frame:
@@ -54,8 +32,8 @@ class _Frame:
     def wrap(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Coordinates, in 0 to 1 where the system repeats, and the whole cells taken off."""
         coordinates = positions @ self._inverse
-        turns = np.floor(coordinates) * self._pbc
-        return coordinates - turns, turns
+        cells = np.floor(coordinates) * self._pbc
+        return coordinates - cells, cells
 
     def images(
         self, coordinates: np.ndarray, low: np.ndarray, high: np.ndarray
@@ -104,28 +82,13 @@ def assign_owners(system: System, ranks: int) -> np.ndarray:
     return owners
 
 
-class _Pairs(NamedTuple):
-    """Pairs of a system's atoms: ``positions[j] + shift @ cell - positions[i]`` leads from i to j.
-
-    Attributes
-    ----------
-    receivers, senders : (pairs,)
-        The atoms i and j.
-    shifts : (pairs, 3)
-    """
-
-    receivers: np.ndarray
-    senders: np.ndarray
-    shifts: np.ndarray
-
-
-def _find_pairs(system: System, owned: np.ndarray, reach: float) -> _Pairs:
+def _owned_pairs(system: System, owned: np.ndarray, reach: float) -> Pairs:
     """All pairs within ``reach`` whose receivers are in ``owned``."""
     if len(owned) == 0:
         none = np.zeros(0, dtype=np.int64)
-        return _Pairs(none, none, np.zeros((0, 3)))
+        return Pairs(none, none, np.zeros((0, 3)))
     frame = _Frame(system.cell, system.pbc)
-    coordinates, turns = frame.wrap(system.positions)
+    coordinates, wrapped = frame.wrap(system.positions)
     margin = (reach + ROUNDING) / frame.heights
     low, high = coordinates[owned].min(axis=0) - margin, coordinates[owned].max(axis=0) + margin
     atoms, cells = frame.images(coordinates, low, high)
@@ -133,12 +96,12 @@ def _find_pairs(system: System, owned: np.ndarray, reach: float) -> _Pairs:
     is_owned[owned] = True
     other = cells.any(axis=1) | ~is_owned[atoms]
     atoms = np.concatenate((owned, atoms[other]))
-    shifts = np.concatenate((np.zeros((len(owned), 3)), cells[other])) - turns[atoms]
+    shifts = np.concatenate((np.zeros((len(owned), 3)), cells[other])) - wrapped[atoms]
     points = system.positions[atoms] + shifts @ system.cell
-    neighbors = vesin.NeighborList(cutoff=reach + ROUNDING, full_list=True, sorted=True)
-    found = neighbors.compute(points, np.zeros((3, 3)), False, "ij")
-    receivers, senders = (ends[found[0] < len(owned)].astype(np.int64) for ends in found)
-    return _Pairs(atoms[receivers], atoms[senders], shifts[senders] - shifts[receivers])
+    found = find_pairs(points, np.zeros((3, 3)), np.zeros(3, dtype=bool), reach)
+    mine = found.receivers < len(owned)
+    receivers, senders = found.receivers[mine], found.senders[mine]
+    return Pairs(atoms[receivers], atoms[senders], shifts[senders] - shifts[receivers])
 
 
 class Part:
@@ -165,7 +128,7 @@ class Part:
     owned, remote : (owned,), (remote,)
         Atoms of the part's rows, owned ones first.
     remote_ranks, remote_rows : (remote,)
-        Owner of each remote row, ascending, and the row's place there.
+        Owner of each remote row, ascending, and its number there.
     """
 
     def __init__(
@@ -178,16 +141,14 @@ class Part:
     ) -> None:
         self._device = device
         self._natoms = np.array([len(system.positions) for system in systems])
-        self._first = np.cumsum(self._natoms) - self._natoms
+        first = np.cumsum(self._natoms) - self._natoms
         self.owned = np.flatnonzero(owners == rank)
         ends = [
-            _find_pairs(system, np.flatnonzero(owners[first : first + count] == rank), reach)
-            for system, first, count in zip(systems, self._first, self._natoms, strict=True)
+            _owned_pairs(system, np.flatnonzero(owners[start : start + count] == rank), reach)
+            for system, start, count in zip(systems, first, self._natoms, strict=True)
         ]
-        senders = np.concatenate([p.senders + k for p, k in zip(ends, self._first, strict=True)])
-        receivers = np.concatenate(
-            [p.receivers + k for p, k in zip(ends, self._first, strict=True)]
-        )
+        senders = np.concatenate([p.senders + k for p, k in zip(ends, first, strict=True)])
+        receivers = np.concatenate([p.receivers + k for p, k in zip(ends, first, strict=True)])
         self._find_rows(owners, rank, senders)
         row_of = np.empty(len(owners), dtype=np.int64)
         row_of[self._atoms] = np.arange(len(self._atoms))
@@ -198,19 +159,20 @@ class Part:
         self._shifts = self._tensor(np.concatenate([pairs.shifts for pairs in ends]))
         self._pair_systems = self._tensor(np.repeat(np.arange(len(systems)), counts))
         self._numbers = self._tensor(numbers[self._atoms].astype(np.int64))
-        of_atoms = np.repeat(np.arange(len(systems)), self._natoms)
-        self._systems = self._tensor(of_atoms[self.owned])
+        system_of = np.repeat(np.arange(len(systems)), self._natoms)[self.owned]
+        self._systems = self._tensor(system_of)
+        self._owned_atoms = self._tensor(self.owned - first[system_of])
 
     def _find_rows(self, owners: np.ndarray, rank: int, senders: np.ndarray) -> None:
         """Number the rows: own atoms in their order, then remote ones by owner."""
         order = np.argsort(owners, kind="stable")
         sizes = np.bincount(owners)
-        place = np.empty(len(owners), dtype=np.int64)
-        place[order] = np.arange(len(owners)) - (np.cumsum(sizes) - sizes)[owners[order]]
+        row = np.empty(len(owners), dtype=np.int64)
+        row[order] = np.arange(len(owners)) - (np.cumsum(sizes) - sizes)[owners[order]]
         remote = np.unique(senders[owners[senders] != rank])
         self.remote = remote[np.argsort(owners[remote], kind="stable")]
         self.remote_ranks = owners[self.remote]
-        self.remote_rows = place[self.remote]
+        self.remote_rows = row[self.remote]
         self._atoms = np.concatenate((self.owned, self.remote))
 
     def graph(
@@ -240,27 +202,9 @@ class Part:
         else:
             shifts = (self._shifts.unsqueeze(1) @ boxes[self._pair_systems]).squeeze(1)
         vectors = points[self._senders] - points[self._receivers] + shifts
-        distances = torch.linalg.vector_norm(vectors, dim=1)
-        near = distances < cutoff
-        receivers = self._receivers[near]
-        self._check(distances, receivers, cutoff, max_neighbors)
-        return Graph(
-            vectors=vectors[near],
-            senders=self._senders[near],
-            receivers=receivers,
-            atomic_numbers=self._numbers,
-            systems=self._systems,
-            natoms=self._tensor(self._natoms),
-        )
-
-    def _check(
-        self, distances: torch.Tensor, receivers: torch.Tensor, cutoff: float, max_neighbors: int
-    ) -> None:
-        touching = self.owned[self._receivers[distances == 0].cpu().numpy()]
-        system = np.searchsorted(self._first, touching, side="right") - 1
-        check_apart(touching - self._first[system])
-        counts = torch.bincount(receivers, minlength=1).cpu().numpy()
-        check_neighbors(counts, cutoff, max_neighbors)
+        candidates = Edges(vectors, self._senders, self._receivers)
+        edges = select_edges(candidates, self._owned_atoms, cutoff, max_neighbors)
+        return Graph(*edges, self._numbers, self._systems, self._tensor(self._natoms))
 
     def _tensor(self, array: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(np.array(array)).to(self._device)

@@ -9,6 +9,46 @@ import torch
 import vesin
 
 MOST_PAIRS = 20_000_000  # kept in all: about a gigabyte
+ROUNDING = 1e-6  # angstrom: what rounding may do to a distance
+
+
+class Pairs(NamedTuple):
+    """Pairs of atoms: ``positions[j] + shift @ cell - positions[i]`` leads from i to j.
+
+    Attributes
+    ----------
+    receivers, senders : (pairs,) int64
+        The atoms i and j.
+    shifts : (pairs, 3) float64
+        Whole cells between the two.
+    """
+
+    receivers: np.ndarray
+    senders: np.ndarray
+    shifts: np.ndarray
+
+
+def find_pairs(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, reach: float) -> Pairs:
+    """All directed pairs of atoms within a distance, sorted by receiver.
+
+    Parameters
+    ----------
+    positions : (atoms, 3), angstrom
+    cell : (3, 3), angstrom
+        Rows are cell vectors; those along open directions are free.
+    pbc : (3,)
+        Which cell vectors repeat.
+    reach
+        angstrom.
+    """
+    neighbors = vesin.NeighborList(cutoff=reach + ROUNDING, full_list=True, sorted=True)
+    receivers, senders, shifts = neighbors.compute(
+        np.ascontiguousarray(positions, dtype=np.float64),
+        np.ascontiguousarray(cell, dtype=np.float64),
+        np.asarray(pbc, dtype=bool),
+        quantities="ijS",
+    )
+    return Pairs(receivers.astype(np.int64), senders.astype(np.int64), shifts.astype(np.float64))
 
 
 class Reach(NamedTuple):
@@ -49,7 +89,7 @@ class Reference:
         self._reach = reach
         self._cell = cell
 
-    def place(self, positions: np.ndarray, cell: np.ndarray) -> np.ndarray | None:
+    def aligned(self, positions: np.ndarray, cell: np.ndarray) -> np.ndarray | None:
         """Positions moved by whole cells so that the pairs hold; None where they may not.
 
         Parameters
@@ -59,14 +99,14 @@ class Reference:
         """
         strain = np.linalg.solve(self._cell, cell) if self._pbc.any() else np.eye(3)
         away = positions - self.positions @ strain
-        turns = whole_cells(away, cell, self._pbc, np.rint)
-        away -= turns @ cell
+        cells = whole_cells(away, cell, self._pbc, np.rint)
+        away -= cells @ cell
         away -= away.mean(axis=0)
         farthest = np.sqrt(np.einsum("ij,ij->i", away, away).max())
         shrink = np.linalg.svd(strain, compute_uv=False)[-1]
         if self._reach.cutoff + 2 * farthest > shrink * sum(self._reach):
             return None
-        return positions - turns @ cell
+        return positions - cells @ cell
 
 
 class PairList(Reference):
@@ -97,13 +137,10 @@ class PairList(Reference):
         device: torch.device,
     ) -> None:
         super().__init__(positions, cell, pbc, reach)
-        neighbors = vesin.NeighborList(cutoff=sum(reach), full_list=True, sorted=True)
-        receivers, senders, shifts = neighbors.compute(
-            np.ascontiguousarray(self.positions), np.ascontiguousarray(cell), pbc, "ijS"
+        pairs = find_pairs(self.positions, cell, pbc, sum(reach))
+        self.receivers, self.senders, self.shifts = (
+            torch.from_numpy(part).to(device) for part in pairs
         )
-        self.receivers = torch.from_numpy(receivers.astype(np.int64)).to(device)
-        self.senders = torch.from_numpy(senders.astype(np.int64)).to(device)
-        self.shifts = torch.from_numpy(shifts.astype(np.float64)).to(device)
         self.follower: PairList | None = None
 
     def __len__(self) -> int:
@@ -155,7 +192,7 @@ class PairStore:
         self._lists: list[PairList] = []  # the latest used comes first
 
     def find(self, positions: np.ndarray, cell: np.ndarray) -> tuple[PairList, np.ndarray]:
-        """Give a list that holds for a structure, and its positions as the list places them."""
+        """Give a list that holds for a structure, and positions that match it by whole cells."""
         latest = self._lists[0] if self._lists else None
         found = self._search(positions, cell)
         if found is None:
@@ -173,9 +210,9 @@ class PairStore:
         follower = self._lists[0].follower if self._lists else None
         guess = [follower] if follower in self._lists else []
         for pairs in (*guess, *self._lists):
-            placed = pairs.place(positions, cell)
-            if placed is not None:
-                return pairs, placed
+            moved = pairs.aligned(positions, cell)
+            if moved is not None:
+                return pairs, moved
         return None
 
     def _keep(self, pairs: PairList) -> None:

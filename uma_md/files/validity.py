@@ -1,4 +1,4 @@
-"""Whether a checkpoint's configs can be those of its weights: asked before anything is built.
+"""Whether a checkpoint's configs can be those of its weights: checked before anything is built.
 
 A config is data of unknown origin. What it says must have the right types, and its sizes must be
 those of the weights, so that a file of a few bytes cannot ask for all the memory there is.
@@ -11,10 +11,9 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from uma_md.checkpoint import Checkpoint
-from uma_md.config import ModelConfig
+from uma_md.config import LONGEST_CUTOFF, ModelConfig
+from uma_md.files.checkpoint import Checkpoint
 
-_LONGEST_CUTOFF = 100.0  # angstrom
 # Where among the weights a size can be read: name and axis.
 _AXES = (
     ("max_num_elements", "sphere_embedding.weight", 0),
@@ -28,7 +27,7 @@ _WRONG_TYPES = (KeyError, TypeError, AttributeError, IndexError, OverflowError, 
 
 
 @contextmanager
-def sound_config(checkpoint: Checkpoint) -> Iterator[None]:
+def valid_config(checkpoint: Checkpoint) -> Iterator[None]:
     """Say in one sentence that a config lacks something, or has something of another type."""
     try:
         yield
@@ -41,17 +40,17 @@ def sound_config(checkpoint: Checkpoint) -> Iterator[None]:
 
 def check_cutoff(cutoff: float) -> None:
     """Refuse what cannot be the reach of an edge."""
-    if not 0 < cutoff <= _LONGEST_CUTOFF:
+    if not 0 < cutoff <= LONGEST_CUTOFF:
         raise ValueError(
-            f"the cutoff must be within {_LONGEST_CUTOFF:g} angstrom, the checkpoint has {cutoff}"
+            f"the cutoff must be within {LONGEST_CUTOFF:g} angstrom, the checkpoint has {cutoff}"
         )
 
 
 def check_finite(what: str, values: Sequence[float]) -> None:
     """Refuse NaN and infinity."""
-    lost = [value for value in values if not math.isfinite(value)]
-    if lost:
-        raise ValueError(f"{what} must be finite numbers, the checkpoint has {lost[0]}")
+    invalid = [value for value in values if not math.isfinite(value)]
+    if invalid:
+        raise ValueError(f"{what} must be finite numbers, the checkpoint has {invalid[0]}")
 
 
 def check_sizes(checkpoint: Checkpoint, config: ModelConfig) -> None:

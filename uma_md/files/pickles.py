@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from uma_md.archive import StoredTensor
+from uma_md.files.archive import StoredTensor
 
 # Published files stay far below these.
 MOST_BYTES = 1 << 25

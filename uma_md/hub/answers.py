@@ -16,8 +16,8 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from uma_md.known_models import LICENSE, PAGE, REPOSITORY
-from uma_md.whole_file import DISK_FULL
+from uma_md.files.whole_file import DISK_FULL
+from uma_md.hub.catalog import LICENSE, PAGE, REPOSITORY
 
 BUSY = (408, 429, 500, 502, 503, 504)
 

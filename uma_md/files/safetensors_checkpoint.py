@@ -17,9 +17,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from uma_md.archive import StoredTensor
-from uma_md.metadata import FORMAT
-from uma_md.whole_file import written_whole
+from uma_md.files.archive import StoredTensor
+from uma_md.files.metadata import FORMAT
+from uma_md.files.whole_file import written_whole
 
 SUFFIX = ".safetensors"
 _CONFIGS = {"model_config": dict, "tasks_config": list}

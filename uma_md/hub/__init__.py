@@ -1,0 +1,4 @@
+"""Published models on the Hugging Face hub.
+
+``catalog`` knows which there are, ``download`` brings them, ``answers`` explains what went wrong.
+"""

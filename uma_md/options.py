@@ -1,0 +1,81 @@
+"""How a model is to be run: the options that the ASE calculator and uma-ipi share.
+
+An option is added here, once: the calculator takes it as a keyword, ``uma-ipi`` as a flag, and
+``docs/options.md`` lists it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from uma_md.config import CHARGE_RANGE, SPIN_RANGE
+from uma_md.system import check_integer
+
+DTYPE_NAMES = ("float32", "float64")
+RECOMPUTE = ("auto", "on", "off")
+
+
+def _option(default: Any, meaning: str, choices: tuple[str, ...] = ()) -> Any:
+    return field(default=default, metadata={"meaning": meaning, "choices": choices})
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a model is to be run.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When a value is none of those that the option takes.
+    """
+
+    device: str = _option(
+        "auto", "Where the network runs: auto (an accelerator where there is one), cpu or cuda."
+    )
+    dtype: str = _option(
+        "float32", "Precision of a checkpoint's network; an exported file has its own.", DTYPE_NAMES
+    )
+    chunk: int | None = _option(
+        None,
+        "Edges handled at a time, by default 1024 on CPUs, 16384 on GPUs: fewer, less memory.",
+    )
+    recompute: str = _option(
+        "auto",
+        "Compute messages again for the forces (on) or keep them (off); auto keeps them where that "
+        "takes no more than half of the available memory.",
+        RECOMPUTE,
+    )
+    charge: int | None = _option(
+        None, "Total charge in e; by default the structure's, or else the model's."
+    )
+    spin: int | None = _option(
+        None, "Spin multiplicity 2S+1; by default the structure's, or else the model's."
+    )
+    trust_code: bool = _option(
+        False,
+        "Run the code of an exported file that uma-md export did not write, with your rights.",
+    )
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPE_NAMES:
+            raise ValueError(f"dtype must be one of {', '.join(DTYPE_NAMES)}; found {self.dtype!r}")
+        if self.recompute not in RECOMPUTE:
+            raise ValueError(f"recompute must be auto, on or off, found {self.recompute!r}")
+        if self.chunk is not None and self.chunk < 1:
+            raise ValueError(f"chunk must be 1 or more edges, found {self.chunk}")
+        for name, limits in (("charge", CHARGE_RANGE), ("spin", SPIN_RANGE)):
+            if getattr(self, name) is not None:
+                check_integer(name, getattr(self, name), limits)
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """Names of all options."""
+        return tuple(entry.name for entry in fields(cls))
+
+    def charge_and_spin(self, info: dict[str, Any], charge: int, spin: int) -> tuple[Any, Any]:
+        """Charge and spin that are given here, or else in a structure's ``info``, or else these."""
+        return (
+            info.get("charge", charge) if self.charge is None else self.charge,
+            info.get("spin", spin) if self.spin is None else self.spin,
+        )

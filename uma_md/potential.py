@@ -1,0 +1,107 @@
+"""A model set up for this process: where it computes, and for which system."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from uma_md.evaluator import Evaluation, Evaluator
+from uma_md.exchange import Exchange, LocalExchange
+from uma_md.graph import Graph
+from uma_md.loading import DTYPES, counts_tensor, load_model
+from uma_md.memory import default_chunk, keeps_messages
+from uma_md.options import RunOptions
+from uma_md.properties import Properties, atomic_forces, virials
+from uma_md.system import check_finite_results, count_elements
+
+
+class Potential:
+    """One task of a model, its experts merged for one system.
+
+    Parameters
+    ----------
+    model
+        Path or name of a checkpoint or an exported file.
+    task
+        Needed for a checkpoint of several tasks.
+    options
+    device
+        Where it computes.
+    sharers
+        Ranks that share the device's memory, this one included.
+
+    Attributes
+    ----------
+    metadata
+        What the model says of itself.
+    network
+        The stages, as ``uma_md.model.UMA``.
+
+    Raises
+    ------
+    OSError, ValueError
+        As ``uma_md.loading.load_model`` says.
+    """
+
+    def __init__(
+        self,
+        model: str | Path,
+        task: str | None,
+        options: RunOptions,
+        device: torch.device,
+        sharers: int = 1,
+    ) -> None:
+        self.device = device
+        self.network, self.metadata = load_model(
+            model, task, options.dtype, device, trust_code=options.trust_code
+        )
+        self._options = options
+        self._sharers = sharers
+        self._evaluator = Evaluator(self.network, options.chunk or default_chunk(device))
+        self._merged_for: tuple[dict[str, int], int, int] | None = None
+
+    def merge(self, atomic_numbers: Sequence[int] | np.ndarray, charge: int, spin: int) -> None:
+        """Fit the network to a system, unless it is the one that it is fitted to.
+
+        Raises
+        ------
+        ValueError
+            When the model does not know an element, or is merged for another system.
+        """
+        system = count_elements(atomic_numbers), charge, spin
+        if self._merged_for == system:
+            return
+        self.metadata.check_elements(atomic_numbers)
+        self.metadata.check_system(*system)
+        self._merged_for = None
+        with torch.no_grad():
+            table = counts_tensor(system[0], self.network.max_num_elements)
+            self.network.merge(table, charge, spin)
+        self._merged_for = system
+
+    def __call__(self, graph: Graph, exchange: Exchange | None = None) -> Evaluation:
+        """Evaluate a graph with vectors in float64; every rank of the exchange takes part."""
+        graph = graph._replace(vectors=graph.vectors.to(DTYPES[self.metadata.dtype]))
+        needed = len(graph.senders) * self.metadata.num_layers * self.metadata.bytes_per_edge
+        keep = keeps_messages(self._options.recompute, needed, self.device, self._sharers)
+        return self._evaluator(graph, exchange or LocalExchange(), keep=keep)
+
+    def properties(self, graph: Graph) -> Properties:
+        """Evaluate a graph all of whose atoms this process owns.
+
+        Raises
+        ------
+        ValueError
+            When the model gives NaN or infinity.
+        """
+        energies, gradients = self(graph)
+        found = Properties(
+            energies.cpu().numpy(),
+            atomic_forces(graph, gradients).cpu().numpy(),
+            virials(graph, gradients).cpu().numpy(),
+        )
+        check_finite_results(*found)
+        return found

@@ -1,0 +1,45 @@
+"""What a model says of whole systems, from the gradients of single edges."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from uma_md.graph import Graph
+
+
+class Properties(NamedTuple):
+    """Energies, forces and virials of systems side by side, atoms counted through all of them.
+
+    Attributes
+    ----------
+    energies : (atoms,), eV
+        Element references included.
+    forces : (atoms, 3), eV/angstrom
+    virials : (systems, 3, 3), eV
+        -dE/dstrain.
+    """
+
+    energies: np.ndarray
+    forces: np.ndarray
+    virials: np.ndarray
+
+
+def atomic_forces(graph: Graph, gradients: torch.Tensor) -> torch.Tensor:
+    """Forces on all rows of a graph, (rows, 3), eV/angstrom, float64.
+
+    An edge's gradient g = dE/dv pulls its receiver by g and its sender by -g. Rows
+    of remote atoms hold what is to be added to their owners' forces.
+    """
+    pull = gradients.double()
+    forces = torch.zeros((len(graph.atomic_numbers), 3), dtype=pull.dtype, device=pull.device)
+    return forces.index_add_(0, graph.receivers, pull).index_add_(0, graph.senders, -pull)
+
+
+def virials(graph: Graph, gradients: torch.Tensor) -> torch.Tensor:
+    """Virial of each system, -dE/dstrain, (systems, 3, 3), eV, float64."""
+    products = -graph.vectors.double().unsqueeze(2) * gradients.double().unsqueeze(1)
+    sums = torch.zeros((len(graph.natoms), 3, 3), dtype=products.dtype, device=products.device)
+    return sums.index_add_(0, graph.systems[graph.receivers], products)
