@@ -112,8 +112,8 @@ def serve_stock(arguments: argparse.Namespace, clock: Clock) -> None:
 
 def serve_ours(arguments: argparse.Namespace, clock: Clock) -> None:
     """Our driver with a potential of no work, or with all but the network."""
-    from ipi_driver.protocol import Results
-    from ipi_driver.serving import Place, serve
+    from ipi_driver.wire.address import Address, serve
+    from ipi_driver.wire.protocol import Results
 
     def nothing(structures):
         clock.tick(len(structures.positions))
@@ -125,10 +125,10 @@ def serve_ours(arguments: argparse.Namespace, clock: Clock) -> None:
     nothing.configure = lambda _: None
     potential = nothing if arguments.candidate == "ours" else graph_potential(arguments, clock)
     if arguments.mode == "inet":
-        place = Place(port=arguments.port)
+        address = Address(port=arguments.port)
     else:
-        place = Place(unix=arguments.address, shm=arguments.mode == "shm")
-    serve(potential, place, lambda _: None)
+        address = Address(unix=arguments.address, shm=arguments.mode == "shm")
+    serve(potential, address, lambda _: None)
 
 
 def graph_potential(arguments: argparse.Namespace, clock: Clock):
@@ -136,9 +136,10 @@ def graph_potential(arguments: argparse.Namespace, clock: Clock):
     import torch
 
     from ipi_driver.batching import Batcher
-    from ipi_driver.engine import Findings
+    from ipi_driver.beads.engine import Findings
     from ipi_driver.neighbors import PairStore, Reach
-    from ipi_driver.potential import Options, UMAPotential
+    from ipi_driver.options import Options
+    from ipi_driver.potential import UMAPotential
 
     torch.set_num_threads(1)
     atoms = grid(arguments.atoms)
@@ -157,7 +158,7 @@ def graph_potential(arguments: argparse.Namespace, clock: Clock):
     )
     engine = SimpleNamespace(
         metadata=about,
-        place="",
+        hardware="",
         built=0,
         load=lambda _: None,
         merge=lambda *_: None,

@@ -6,7 +6,6 @@ import numpy as np
 import torch
 
 from ipi_driver.neighbors import PairStore
-from ipi_driver.protocol import Results, Structures
 from uma_md.graph import Graph, check_neighbors
 
 
@@ -89,27 +88,3 @@ class Batcher:
         check_neighbors(counts.cpu().numpy(), self._cutoff, self._max_neighbors)
         if not bool((distances > 0).all()):
             raise ValueError("atoms must be apart, found two of one structure at one place")
-
-
-def without_padding(structures: Structures) -> Structures:
-    """Structures of a batch that are not copies to fill it up.
-
-    i-PI repeats the last structure of a batch that it cannot fill.
-    """
-    cells, positions = structures
-    count = len(positions)
-    while count > 1 and (
-        np.array_equal(positions[count - 1], positions[count - 2])
-        and np.array_equal(cells[count - 1], cells[count - 2])
-    ):
-        count -= 1
-    return Structures(cells[:count], positions[:count])
-
-
-def repeat_last(results: Results, size: int) -> Results:
-    """Results of ``size`` structures, where those that were not computed equal the last one."""
-    if len(results.energies) == size:
-        return results
-    rows = np.minimum(np.arange(size), len(results.energies) - 1)
-    energies, forces, virials = (array[rows] for array in results[:3])
-    return Results(energies, forces, virials, [results.extras[row] for row in rows])

@@ -176,31 +176,32 @@ def main(
     model: Path, template: Path, input_file: Path | None, ranks_per_bead: int, **options: Any
 ) -> None:
     """Serve MODEL, a file or the name of a published model, to i-PI."""
-    where = {name: options.pop(name) for name in WHERE}
+    address = {name: options.pop(name) for name in ADDRESS_OPTIONS}
     with _ended_by_signals():
-        from ipi_driver.potential import Options
-        from ipi_driver.serving import Place, run
+        from ipi_driver.options import Options
+        from ipi_driver.serving import run
+        from ipi_driver.wire.address import Address
 
         if input_file is not None:
-            _check(input_file, model, template, where, options)
+            _check(input_file, model, template, address, options)
             return
-        run(model, template, Options(**options), Place(**where), ranks_per_bead, _say)
+        run(model, template, Options(**options), Address(**address), ranks_per_bead, _say)
     _leave_other_ranks()
 
 
-WHERE = ("unix", "host", "port", "shm", "mpi", "mpi_name", "prefix", "wait")
+ADDRESS_OPTIONS = ("unix", "host", "port", "shm", "mpi", "mpi_name", "prefix", "wait")
 
 
 def _check(
     input_file: Path,
     model: Path,
     template: Path,
-    where: dict[str, Any],
+    address: dict[str, Any],
     options: dict[str, Any],
 ) -> None:
-    from ipi_driver.check import check
+    from ipi_driver.input.check import check
 
-    if not check(input_file, model, template, where, options, _say):
+    if not check(input_file, model, template, address, options, _say):
         raise ValueError("i-PI's input must be free of what is listed above as an error")
 
 

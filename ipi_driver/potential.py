@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from ipi_driver.engine import Engine, Findings, LocalEngine
-from ipi_driver.protocol import Results, Structures
+from ipi_driver.beads.engine import Engine, Findings, LocalEngine
+from ipi_driver.options import Options
 from ipi_driver.template import compare_cells
+from ipi_driver.wire.protocol import Results, Structures
 from uma_md.loading import load_model
 from uma_md.metadata import Metadata, check_charge_spin, count_elements, formula
 from uma_md.placement import Placement, pick_device
@@ -21,41 +22,6 @@ from uma_md.placement import Placement, pick_device
 # i-PI's own numbers, so that what a user gives or reads in angstrom and eV is what the model sees.
 BOHR = 1 / 1.8897261  # angstrom
 HARTREE = 1 / 0.036749326  # eV
-
-EXTRAS = ("energies",)
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a model is to be run, as the command line or i-PI's input says.
-
-    Attributes
-    ----------
-    task, charge, spin
-        None for what the template, or else the model, says.
-    device, dtype, trust_code
-        As for ``uma_md.UMACalculator``.
-    extras
-        Names of the extras to send, of ``EXTRAS``.
-    skin
-        How far beyond the cutoff pairs are kept, angstrom.
-    """
-
-    task: str | None = None
-    charge: int | None = None
-    spin: int | None = None
-    device: str = "auto"
-    dtype: str = "float32"
-    extras: tuple[str, ...] = ()
-    skin: float = 1.0
-    trust_code: bool = False
-
-    def __post_init__(self) -> None:
-        unknown = [name for name in self.extras if name not in EXTRAS]
-        if unknown:
-            raise ValueError(f"extras must be of {', '.join(EXTRAS)}; found {unknown[0]!r}")
-        if not 0 <= self.skin <= 10:
-            raise ValueError(f"skin must be 0 to 10 angstrom, found {self.skin:g}")
 
 
 def local_engine(model: str | Path, template: Atoms, options: Options) -> LocalEngine:
@@ -132,7 +98,7 @@ class UMAPotential:
         axes = [axis for axis, repeats in zip("abc", pbc, strict=True) if repeats]
         self._report(
             f"model {self._name}: {about.model_id}, task {about.task}, charge {self.charge}, "
-            f"spin {self.spin}, {about.dtype} on {self._engine.place}"
+            f"spin {self.spin}, {about.dtype} on {self._engine.hardware}"
         )
         self._report(
             f"template: {self.natoms} atoms, {formula(count_elements(self._template.numbers))}, "
@@ -150,7 +116,7 @@ class UMAPotential:
         Raises
         ------
         ValueError
-            When a parameter is unknown, or has no sound value.
+            When a parameter is unknown, or has no valid value.
         """
         unknown = sorted(set(parameters) - {"task", "charge", "spin"})
         if unknown:
@@ -179,7 +145,7 @@ class UMAPotential:
         Raises
         ------
         ValueError
-            When a structure, or what the model makes of it, is not sound.
+            When a structure, or what the model makes of it, is not valid.
         """
         cells, positions = (array * BOHR for array in structures)
         if not (np.isfinite(cells).all() and np.isfinite(positions).all()):
@@ -203,20 +169,20 @@ class UMAPotential:
         )
 
     def _evaluate(self, cells: np.ndarray, positions: np.ndarray) -> Results:
-        findings = self._engine.evaluate(cells, positions)
-        if not all(np.isfinite(array).all() for array in findings):
+        prediction = self._engine.evaluate(cells, positions)
+        if not all(np.isfinite(array).all() for array in prediction):
             raise ValueError(
                 "energy and forces must be finite, the model gave NaN or infinity: look at "
                 "i-PI's output for when the run went astray"
             )
-        return self._in_atomic_units(findings)
+        return self._in_atomic_units(prediction)
 
-    def _in_atomic_units(self, findings: Findings) -> Results:
-        energies = findings.energies / HARTREE
+    def _in_atomic_units(self, prediction: Findings) -> Results:
+        energies = prediction.energies / HARTREE
         return Results(
             energies=energies.sum(axis=1),
-            forces=findings.forces * (BOHR / HARTREE),
-            virials=findings.virials / HARTREE,
+            forces=prediction.forces * (BOHR / HARTREE),
+            virials=prediction.virials / HARTREE,
             extras=[self._extras(row) for row in energies],
         )
 

@@ -12,9 +12,9 @@ from collections.abc import Callable
 import numpy as np
 from mpi4py import MPI
 
-from ipi_driver.driver import Potential
 from ipi_driver.patience import wait_for
-from ipi_driver.protocol import (
+from ipi_driver.wire.driver import Potential
+from ipi_driver.wire.protocol import (
     MOST_BATCH_BYTES,
     Results,
     Structures,

@@ -42,8 +42,8 @@ class Engine(Protocol):
         """What the model says of itself."""
 
     @property
-    def place(self) -> str:
-        """Where it computes, in words."""
+    def hardware(self) -> str:
+        """What it computes on, in words."""
 
     @property
     def built(self) -> int:
@@ -92,7 +92,7 @@ class LocalEngine:
         self._skin = skin
 
     @property
-    def place(self) -> str:
+    def hardware(self) -> str:
         """The device."""
         return str(self._placement.device)
 

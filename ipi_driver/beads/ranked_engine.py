@@ -10,10 +10,10 @@ import numpy as np
 from ase import Atoms
 from mpi4py import MPI
 
-from ipi_driver.engine import MOST_ATOMS, Findings, LocalEngine, in_parts
+from ipi_driver.beads.engine import MOST_ATOMS, Findings, LocalEngine, in_parts
+from ipi_driver.beads.spatial_team import SpatialTeam
+from ipi_driver.options import Options
 from ipi_driver.patience import wait_for
-from ipi_driver.potential import Options
-from ipi_driver.spatial_team import SpatialTeam
 from uma_md.metadata import Metadata
 from uma_md.placement import place
 from uma_md.ranks import Ranks
@@ -93,7 +93,7 @@ class RankedEngine:
         return self._local.metadata
 
     @property
-    def place(self) -> str:
+    def hardware(self) -> str:
         """Ranks and kind of device."""
         return f"{self._world.size} ranks with {self._device.type}"
 
@@ -112,8 +112,8 @@ class RankedEngine:
 
     def evaluate(self, cells: np.ndarray, positions: np.ndarray) -> Findings:
         """Evaluate a batch on all ranks."""
-        findings: Findings = self._on_all("evaluate", cells, positions)
-        return findings
+        prediction: Findings = self._on_all("evaluate", cells, positions)
+        return prediction
 
     def finish(self) -> None:
         """Let the other ranks return from ``follow``."""
