@@ -112,8 +112,8 @@ def serve_stock(arguments: argparse.Namespace, clock: Clock) -> None:
 
 def serve_ours(arguments: argparse.Namespace, clock: Clock) -> None:
     """Our driver with a potential of no work, or with all but the network."""
-    from ipi_driver.protocol import Results
-    from ipi_driver.serving import Place, serve
+    from ipi_driver.wire.address import Address, serve
+    from ipi_driver.wire.protocol import Results
 
     def nothing(structures):
         clock.tick(len(structures.positions))
@@ -125,20 +125,21 @@ def serve_ours(arguments: argparse.Namespace, clock: Clock) -> None:
     nothing.configure = lambda _: None
     potential = nothing if arguments.candidate == "ours" else graph_potential(arguments, clock)
     if arguments.mode == "inet":
-        place = Place(port=arguments.port)
+        address = Address(port=arguments.port)
     else:
-        place = Place(unix=arguments.address, shm=arguments.mode == "shm")
-    serve(potential, place, lambda _: None)
+        address = Address(unix=arguments.address, shm=arguments.mode == "shm")
+    serve(potential, address, lambda _: None)
 
 
 def graph_potential(arguments: argparse.Namespace, clock: Clock):
     """All that we do for a model with a cutoff of 6 angstrom, but for its network."""
     import torch
 
-    from ipi_driver.engine import Findings
-    from ipi_driver.potential import Options, UMAPotential
+    from ipi_driver.options import Options
+    from ipi_driver.potential import UMAPotential
     from uma_md.batching import Batcher
     from uma_md.neighbors import PairStore, Reach
+    from uma_md.properties import Properties
 
     torch.set_num_threads(1)
     atoms = grid(arguments.atoms)
@@ -150,14 +151,21 @@ def graph_potential(arguments: argparse.Namespace, clock: Clock):
         clock.tick(len(positions))
         batcher.graph(cells, positions)
         batch, natoms = positions.shape[:2]
-        return Findings(np.zeros((batch, natoms)), 0 * positions, np.zeros((batch, 3, 3)))
+        forces = 0 * positions.reshape(-1, 3)
+        return Properties(np.zeros(batch * natoms), forces, np.zeros((batch, 3, 3)))
 
     about = SimpleNamespace(
-        model_id="", task="", charge=0, spin=0, dtype="", cutoff=6.0, supports_single_atoms=True
+        model_id="",
+        task="",
+        charge=0,
+        spin=0,
+        dtype="",
+        cutoff=6.0,
+        check_single_atom=lambda *_: None,
     )
     engine = SimpleNamespace(
         metadata=about,
-        place="",
+        hardware="",
         built=0,
         load=lambda _: None,
         merge=lambda *_: None,

@@ -2,8 +2,8 @@
 
 import atheris
 
-with atheris.instrument_imports(include=["ipi_driver.protocol"]):
-    from ipi_driver import protocol
+with atheris.instrument_imports(include=["ipi_driver.wire.protocol"]):
+    from ipi_driver.wire import protocol
 
 from watch import fuzz
 

@@ -1,7 +1,7 @@
 """A force driver that serves UMA models to i-PI.
 
-``protocol`` knows the bytes and ``shared_memory`` the segments, ``transports`` the sockets,
-``driver`` the order of messages, ``ffmpi`` the same over MPI. ``engine`` computes, with
-``neighbors`` and ``batching`` to turn structures into one graph; ``potential`` puts a
-template, units and checks around it. ``check`` reads an input of i-PI before a run.
+``wire`` is the conversation with i-PI, with any potential and without torch. ``beads`` evaluates
+batches of structures, with ``neighbors`` and ``batching`` to make one graph of them; ``potential``
+puts a template, units and checks around it, ``serving`` brings both together. ``input`` reads an
+input of i-PI before a run. ``pes`` is what i-PI itself loads.
 """

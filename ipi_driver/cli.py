@@ -10,13 +10,17 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import click
+
+from uma_md.failures import is_out_of_memory, sentence_of
+from uma_md.options import RunOptions
 
 FILE = click.Path(path_type=Path)
 
@@ -48,10 +52,10 @@ def _explain(error: BaseException) -> tuple[int, str]:
         return 128 + number, f"uma-ipi: ended by {signal.Signals(number).name}"
     if isinstance(error, OSError) and error.filename:
         return 1, f"Error: {error.filename}: {error.strerror}"
-    if isinstance(error, MemoryError):
+    if is_out_of_memory(error):
         return 1, "Error: the structures must fit into memory, found none left"
     if isinstance(error, (OSError, ValueError, TypeError, RuntimeError)):
-        return 1, f"Error: {str(error).partition(chr(10))[0]}"  # torch adds lines of its own
+        return 1, f"Error: {sentence_of(error)}"
     return 1, ""
 
 
@@ -101,6 +105,23 @@ def print_pes_path(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
         ctx.exit()
 
 
+def run_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of ``uma_md.options.RunOptions`` to a command."""
+    for entry in reversed(fields(RunOptions)):
+        flag, help_text = f"--{entry.name.replace('_', '-')}", entry.metadata["meaning"]
+        kind, choices = entry.metadata["kind"], entry.metadata["choices"]
+        option = click.option(
+            flag,
+            type=click.Choice(choices) if choices else kind,
+            is_flag=kind is bool,
+            default=entry.default,
+            show_default=kind is not bool,
+            help=help_text,
+        )
+        command = option(command)
+    return command
+
+
 @click.command(cls=PlainErrors)
 @click.argument("model", type=FILE)
 @click.option(
@@ -126,12 +147,7 @@ def print_pes_path(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
     help="Seconds to wait for i-PI to be there.",
 )
 @click.option("--task", help="Which task's energies: omol, omat, oc20, ...")
-@click.option("--charge", type=int, help="Total charge in e.")
-@click.option("--spin", type=int, help="Spin multiplicity 2S+1.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
-@click.option(
-    "--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True
-)
+@run_options
 @click.option(
     "--extras",
     type=click.Choice(["energies"]),
@@ -144,11 +160,6 @@ def print_pes_path(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
     default=1.0,
     show_default=True,
     help="How far beyond the cutoff neighbor lists reach, angstrom.",
-)
-@click.option(
-    "--trust-code",
-    is_flag=True,
-    help="Run the code of an exported file that uma-md export did not write, with your rights.",
 )
 @click.option(
     "--ranks-per-bead",
@@ -176,31 +187,32 @@ def main(
     model: Path, template: Path, input_file: Path | None, ranks_per_bead: int, **options: Any
 ) -> None:
     """Serve MODEL, a file or the name of a published model, to i-PI."""
-    where = {name: options.pop(name) for name in WHERE}
+    address = {name: options.pop(name) for name in ADDRESS_OPTIONS}
     with _ended_by_signals():
-        from ipi_driver.potential import Options
-        from ipi_driver.serving import Place, run
+        from ipi_driver.options import Options
+        from ipi_driver.serving import run
+        from ipi_driver.wire.address import Address
 
         if input_file is not None:
-            _check(input_file, model, template, where, options)
+            _check(input_file, model, template, address, options)
             return
-        run(model, template, Options(**options), Place(**where), ranks_per_bead, _say)
+        run(model, template, Options(**options), Address(**address), ranks_per_bead, _say)
     _leave_other_ranks()
 
 
-WHERE = ("unix", "host", "port", "shm", "mpi", "mpi_name", "prefix", "wait")
+ADDRESS_OPTIONS = ("unix", "host", "port", "shm", "mpi", "mpi_name", "prefix", "wait")
 
 
 def _check(
     input_file: Path,
     model: Path,
     template: Path,
-    where: dict[str, Any],
+    address: dict[str, Any],
     options: dict[str, Any],
 ) -> None:
-    from ipi_driver.check import check
+    from ipi_driver.input.check import check
 
-    if not check(input_file, model, template, where, options, _say):
+    if not check(input_file, model, template, address, options, _say):
         raise ValueError("i-PI's input must be free of what is listed above as an error")
 
 

@@ -18,10 +18,10 @@ import numpy as np
 from ipi.pes.dummy import Dummy_driver
 from ipi.utils.messages import info, verbosity
 
-from ipi_driver.batching import repeat_last, without_padding
-from ipi_driver.potential import Options, UMAPotential
-from ipi_driver.protocol import Structures
+from ipi_driver.options import Options
+from ipi_driver.potential import UMAPotential
 from ipi_driver.template import read_template
+from ipi_driver.wire.protocol import Structures, repeat_last, without_padding
 
 __DRIVER_NAME__ = "uma"
 __DRIVER_CLASS__ = "UMADriver"
@@ -39,7 +39,7 @@ class UMADriver(Dummy_driver):  # type: ignore[misc]  # of a package without typ
     extras
         Names separated by spaces.
     options
-        As for ``ipi_driver.potential.Options``; what i-PI adds for its own use is passed over.
+        As for ``ipi_driver.options.Options``; what i-PI adds for its own use is passed over.
 
     Raises
     ------

@@ -4,68 +4,37 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 
-from ipi_driver.engine import Engine, Findings, LocalEngine
-from ipi_driver.protocol import Results, Structures
+from ipi_driver.beads.engine import Engine, LocalEngine
+from ipi_driver.options import Options
 from ipi_driver.template import compare_cells
-from uma_md.loading import load_model
-from uma_md.metadata import Metadata, check_charge_spin, count_elements, formula
-from uma_md.placement import Placement, pick_device
+from ipi_driver.wire.protocol import Results, Structures
+from uma_md.files.metadata import Metadata
+from uma_md.options import RunOptions
+from uma_md.potential import Potential
+from uma_md.properties import Properties
+from uma_md.ranks.placement import pick_device
+from uma_md.system import check_charge_spin, check_finite_geometry, count_elements, formula
 
 # i-PI's own numbers, so that what a user gives or reads in angstrom and eV is what the model sees.
 BOHR = 1 / 1.8897261  # angstrom
 HARTREE = 1 / 0.036749326  # eV
-
-EXTRAS = ("energies",)
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a model is to be run, as the command line or i-PI's input says.
-
-    Attributes
-    ----------
-    task, charge, spin
-        None for what the template, or else the model, says.
-    device, dtype, trust_code
-        As for ``uma_md.UMACalculator``.
-    extras
-        Names of the extras to send, of ``EXTRAS``.
-    skin
-        How far beyond the cutoff pairs are kept, angstrom.
-    """
-
-    task: str | None = None
-    charge: int | None = None
-    spin: int | None = None
-    device: str = "auto"
-    dtype: str = "float32"
-    extras: tuple[str, ...] = ()
-    skin: float = 1.0
-    trust_code: bool = False
-
-    def __post_init__(self) -> None:
-        unknown = [name for name in self.extras if name not in EXTRAS]
-        if unknown:
-            raise ValueError(f"extras must be of {', '.join(EXTRAS)}; found {unknown[0]!r}")
-        if not 0 <= self.skin <= 10:
-            raise ValueError(f"skin must be 0 to 10 angstrom, found {self.skin:g}")
 
 
 def local_engine(model: str | Path, template: Atoms, options: Options) -> LocalEngine:
     """An engine on one device for the template's atoms, with nothing loaded yet."""
     device = pick_device(options.device)
 
-    def loader(task: str | None) -> tuple[Any, Metadata]:
-        return load_model(model, task, options.dtype, device, trust_code=options.trust_code)
+    def loader(task: str | None) -> Potential:
+        return Potential(model, task, options, device)
 
-    return LocalEngine(loader, template.numbers, template.pbc, Placement(device), options.skin)
+    return LocalEngine(loader, template.numbers, template.pbc, device, options.skin)
 
 
 @dataclass
@@ -111,9 +80,8 @@ class UMAPotential:
         self._report = report
         self._engine: Engine = engine or local_engine(model, template, options)
         self.tally = Tally()
-        self._engine.load(options.task)
-        self._check_lone_atom()
-        self._merge(options.charge, options.spin)
+        self._load(options.task)
+        self._merge(options)
         self.describe()
 
     @property
@@ -132,7 +100,7 @@ class UMAPotential:
         axes = [axis for axis, repeats in zip("abc", pbc, strict=True) if repeats]
         self._report(
             f"model {self._name}: {about.model_id}, task {about.task}, charge {self.charge}, "
-            f"spin {self.spin}, {about.dtype} on {self._engine.place}"
+            f"spin {self.spin}, {about.dtype} on {self._engine.hardware}"
         )
         self._report(
             f"template: {self.natoms} atoms, {formula(count_elements(self._template.numbers))}, "
@@ -150,7 +118,7 @@ class UMAPotential:
         Raises
         ------
         ValueError
-            When a parameter is unknown, or has no sound value.
+            When a parameter is unknown, or has no valid value.
         """
         unknown = sorted(set(parameters) - {"task", "charge", "spin"})
         if unknown:
@@ -159,18 +127,13 @@ class UMAPotential:
             )
         if not parameters:
             return
-        charge, spin = (
-            _integer(name, parameters[name]) if name in parameters else None
-            for name in ("charge", "spin")
-        )
+        given: dict[str, Any] = {
+            name: _integer(name, parameters[name]) for name in parameters if name != "task"
+        }
         task = parameters.get("task", self.metadata.task)
         if task != self.metadata.task:
-            self._engine.load(task)
-            self._check_lone_atom()
-        options = self._options
-        self._merge(
-            options.charge if charge is None else charge, options.spin if spin is None else spin
-        )
+            self._load(task)
+        self._merge(replace(self._options, **given))
         self.describe()
 
     def __call__(self, structures: Structures) -> Results:
@@ -179,14 +142,10 @@ class UMAPotential:
         Raises
         ------
         ValueError
-            When a structure, or what the model makes of it, is not sound.
+            When a structure, or what the model makes of it, is not valid.
         """
         cells, positions = (array * BOHR for array in structures)
-        if not (np.isfinite(cells).all() and np.isfinite(positions).all()):
-            raise ValueError(
-                "positions and cell must be finite, i-PI sent NaN or infinity: look at its "
-                "output for when the run went astray"
-            )
+        check_finite_geometry(positions, cells)
         if self.tally.batches == 0:
             compare_cells(self._template, cells[0], positions[0], self.metadata.cutoff)
         results = self._evaluate(cells, positions)
@@ -203,20 +162,15 @@ class UMAPotential:
         )
 
     def _evaluate(self, cells: np.ndarray, positions: np.ndarray) -> Results:
-        findings = self._engine.evaluate(cells, positions)
-        if not all(np.isfinite(array).all() for array in findings):
-            raise ValueError(
-                "energy and forces must be finite, the model gave NaN or infinity: look at "
-                "i-PI's output for when the run went astray"
-            )
-        return self._in_atomic_units(findings)
+        return self._in_atomic_units(self._engine.evaluate(cells, positions))
 
-    def _in_atomic_units(self, findings: Findings) -> Results:
-        energies = findings.energies / HARTREE
+    def _in_atomic_units(self, prediction: Properties) -> Results:
+        energies = prediction.energies.reshape(-1, self.natoms) / HARTREE
+        virials = prediction.virials / HARTREE
         return Results(
             energies=energies.sum(axis=1),
-            forces=findings.forces * (BOHR / HARTREE),
-            virials=findings.virials / HARTREE,
+            forces=prediction.forces.reshape(-1, self.natoms, 3) * (BOHR / HARTREE),
+            virials=0.5 * (virials + virials.transpose(0, 2, 1)),  # the other part is rounding
             extras=[self._extras(row) for row in energies],
         )
 
@@ -226,21 +180,16 @@ class UMAPotential:
             return ""
         return json.dumps({"energies": energies.tolist()})
 
-    def _check_lone_atom(self) -> None:
-        about = self.metadata
-        if self.natoms == 1 and not self._template.pbc.any() and not about.supports_single_atoms:
-            raise ValueError(
-                f"{about.model_id} does not describe a single isolated atom: use a model "
-                "that supports single atoms"
-            )
+    def _load(self, task: str | None) -> None:
+        self._engine.load(task)
+        self.metadata.check_single_atom(self.natoms, self._template.pbc)
 
-    def _merge(self, charge: int | None, spin: int | None) -> None:
+    def _merge(self, options: RunOptions) -> None:
         """Fit the network to charge and spin: given ones, the template's or the model's."""
-        info, about = self._template.info, self.metadata
-        self.charge, self.spin = check_charge_spin(
-            info.get("charge", about.charge) if charge is None else charge,
-            info.get("spin", about.spin) if spin is None else spin,
+        charge, spin = options.charge_and_spin(
+            self._template.info, self.metadata.charge, self.metadata.spin
         )
+        self.charge, self.spin = check_charge_spin(charge, spin)
         self._engine.merge(self.charge, self.spin)
 
 

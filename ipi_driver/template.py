@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
-from ase.io import read
+
+from uma_md.files.structures import read_structure
+from uma_md.system import check_geometry
 
 ALIKE = 2.0  # how much wider or narrower i-PI's cell may be than the template's
 
@@ -20,35 +22,10 @@ def read_template(path: str | Path) -> Atoms:
         When it cannot be read, or has no atoms.
     """
     atoms = read_structure(path)
-    for axis in np.flatnonzero(atoms.pbc):
-        if not atoms.cell[axis].any():
-            raise ValueError(
-                "a periodic direction of the template needs a cell vector, found none along "
-                f"{'abc'[axis]} in {path}"
-            )
-    return atoms
-
-
-def read_structure(path: str | Path, form: str | None = None) -> Atoms:
-    """Read a structure file of one of ASE's formats, which its name tells if not given.
-
-    Raises
-    ------
-    ValueError
-        When it cannot be read, or has no atoms.
-    """
     try:
-        atoms = read(path, format=form, parallel=False)  # not with the other ranks of a job
-    except OSError as error:
-        raise ValueError(
-            f"a structure must be a readable file, found {path}: {error.strerror or error}"
-        ) from None
-    except Exception as error:  # ASE's readers raise all kinds
-        raise ValueError(
-            f"a structure must be in a format that ASE can read, found {path}: {error}"
-        ) from error
-    if not isinstance(atoms, Atoms) or len(atoms) == 0:
-        raise ValueError(f"a structure must have atoms, found none in {path}")
+        check_geometry(atoms.positions, atoms.cell.array, atoms.pbc)
+    except ValueError as error:
+        raise ValueError(f"the template {path} must be valid: {error}") from None
     return atoms
 
 

@@ -9,9 +9,10 @@ import numpy as np
 from mpi4py import MPI
 from structures import structure
 
-from ipi_driver.potential import HARTREE, Options, UMAPotential
-from ipi_driver.protocol import Structures
-from ipi_driver.ranked_engine import RankedEngine
+from ipi_driver.beads.ranked_engine import RankedEngine
+from ipi_driver.options import Options
+from ipi_driver.potential import HARTREE, UMAPotential
+from ipi_driver.wire.protocol import Structures
 
 ANGSTROM = 1.8897261
 WAYS = (0, 1, 2, 4)  # ranks per bead

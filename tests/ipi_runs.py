@@ -30,8 +30,8 @@ from ipi.utils.units import unit_to_internal
 
 from ipi_driver import potential
 from ipi_driver.cli import main
-from ipi_driver.driver import Driver
-from ipi_driver.transports import connect_unix
+from ipi_driver.wire.driver import Driver
+from ipi_driver.wire.sockets import connect_unix
 
 BIN = Path(sys.executable).parent
 TIME_LIMIT = 100

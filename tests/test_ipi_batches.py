@@ -2,11 +2,10 @@
 
 import numpy as np
 import pytest
-from ipi_driver.batching import repeat_last, without_padding
 
-from ipi_driver.driver import Driver
-from ipi_driver.pacing import LONGEST, PATIENCE, SHARE, Pacing
-from ipi_driver.protocol import Disconnected, Results, Structures
+from ipi_driver.wire.driver import Driver
+from ipi_driver.wire.pacing import LONGEST, PATIENCE, SHARE, Pacing
+from ipi_driver.wire.protocol import Disconnected, Results, Structures, repeat_last, without_padding
 
 
 class Script:

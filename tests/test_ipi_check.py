@@ -8,7 +8,7 @@ from structures import water_box
 
 pytest.importorskip("ipi", reason="i-PI is not installed")
 from ipi_driver.cli import main
-from ipi_driver.ipi_input import read_input
+from ipi_driver.input.ipi_input import read_input
 
 pytestmark = pytest.mark.ipi
 

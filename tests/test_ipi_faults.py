@@ -15,7 +15,7 @@ from structures import water_box
 pytest.importorskip("ipi", reason="i-PI is not installed")
 from ipi_runs import Address, Server, drive, driver, sleeping_driver
 
-from ipi_driver.engine import LocalEngine
+from ipi_driver.beads.engine import LocalEngine
 
 pytestmark = pytest.mark.ipi
 

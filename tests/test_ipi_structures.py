@@ -11,7 +11,8 @@ from structures import structure, water_box
 pytest.importorskip("ipi", reason="i-PI is not installed")
 from ipi_runs import ANGSTROM, ELECTRONVOLT, Field
 
-from ipi_driver.potential import BOHR, HARTREE, Options, UMAPotential
+from ipi_driver.options import Options
+from ipi_driver.potential import BOHR, HARTREE, UMAPotential
 
 pytestmark = [
     pytest.mark.ipi,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from numbers import Integral
+from typing import Any
 
 # Total charge (e) and spin multiplicity that have rows in the tables of embeddings.
 CHARGE_RANGE = (-100, 100)
@@ -13,6 +15,16 @@ LONGEST_CUTOFF = 100.0  # angstrom
 def num_integers(limits: tuple[int, int]) -> int:
     """How many integers there are within limits, both included."""
     return limits[1] - limits[0] + 1
+
+
+def check_integer(name: str, value: Any, limits: tuple[int, int]) -> int:
+    """An integer within limits, or the error that names it."""
+    low, high = limits
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} must be an integer, found {value!r}")
+    if not low <= value <= high:
+        raise ValueError(f"{name} must be {low} to {high}, found {value}")
+    return int(value)
 
 
 @dataclass(frozen=True)

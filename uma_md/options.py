@@ -9,15 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from uma_md.config import CHARGE_RANGE, SPIN_RANGE
-from uma_md.system import check_integer
+from uma_md.config import CHARGE_RANGE, SPIN_RANGE, check_integer
 
 DTYPE_NAMES = ("float32", "float64")
 RECOMPUTE = ("auto", "on", "off")
 
 
-def _option(default: Any, meaning: str, choices: tuple[str, ...] = ()) -> Any:
-    return field(default=default, metadata={"meaning": meaning, "choices": choices})
+def _option(default: Any, kind: type, meaning: str, choices: tuple[str, ...] = ()) -> Any:
+    return field(default=default, metadata={"kind": kind, "meaning": meaning, "choices": choices})
 
 
 @dataclass(frozen=True)
@@ -31,29 +30,37 @@ class RunOptions:
     """
 
     device: str = _option(
-        "auto", "Where the network runs: auto (an accelerator where there is one), cpu or cuda."
+        "auto",
+        str,
+        "Where the network runs: auto (an accelerator where there is one), cpu or cuda.",
     )
     dtype: str = _option(
-        "float32", "Precision of a checkpoint's network; an exported file has its own.", DTYPE_NAMES
+        "float32",
+        str,
+        "Precision of a checkpoint's network; an exported file has its own.",
+        DTYPE_NAMES,
     )
     chunk: int | None = _option(
         None,
+        int,
         "Edges handled at a time, by default 1024 on CPUs, 16384 on GPUs: fewer, less memory.",
     )
     recompute: str = _option(
         "auto",
+        str,
         "Compute messages again for the forces (on) or keep them (off); auto keeps them where that "
         "takes no more than half of the available memory.",
         RECOMPUTE,
     )
     charge: int | None = _option(
-        None, "Total charge in e; by default the structure's, or else the model's."
+        None, int, "Total charge in e; by default the structure's, or else the model's."
     )
     spin: int | None = _option(
-        None, "Spin multiplicity 2S+1; by default the structure's, or else the model's."
+        None, int, "Spin multiplicity 2S+1; by default the structure's, or else the model's."
     )
     trust_code: bool = _option(
         False,
+        bool,
         "Run the code of an exported file that uma-md export did not write, with your rights.",
     )
 

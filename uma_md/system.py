@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ase.data import chemical_symbols
 
-from uma_md.config import CHARGE_RANGE, SPIN_RANGE
+from uma_md.config import CHARGE_RANGE, SPIN_RANGE, check_integer
 
 
 class System(NamedTuple):
@@ -58,16 +58,6 @@ def check_charge_spin(charge: Any, spin: Any) -> tuple[int, int]:
         When one is out of range.
     """
     return check_integer("charge", charge, CHARGE_RANGE), check_integer("spin", spin, SPIN_RANGE)
-
-
-def check_integer(name: str, value: Any, limits: tuple[int, int]) -> int:
-    """An integer within limits, or the error that names it."""
-    low, high = limits
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name} must be an integer, found {value!r}")
-    if not low <= value <= high:
-        raise ValueError(f"{name} must be {low} to {high}, found {value}")
-    return int(value)
 
 
 def check_geometry(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> None:

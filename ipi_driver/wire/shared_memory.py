@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ipi_driver.protocol import (
+from ipi_driver.wire.protocol import (
     Results,
     Stream,
     Structures,

@@ -12,9 +12,8 @@ from collections.abc import Callable
 import numpy as np
 from mpi4py import MPI
 
-from ipi_driver.driver import Potential
-from ipi_driver.patience import wait_for
-from ipi_driver.protocol import (
+from ipi_driver.wire.driver import Potential
+from ipi_driver.wire.protocol import (
     MOST_BATCH_BYTES,
     Results,
     Structures,
@@ -23,6 +22,7 @@ from ipi_driver.protocol import (
     parse_parameters,
     pop_batch_size,
 )
+from uma_md.ranks.agreement import wait_for
 
 IPI = 0  # i-PI's rank
 HELLO, INIT, WORK, RESULT, EXTRA, EXIT = range(1, 7)  # tags

@@ -1,15 +1,19 @@
-"""UNIX and INET sockets to i-PI."""
+"""UNIX and INET sockets to i-PI, and noticing that it ends while the main thread is busy."""
 
 from __future__ import annotations
 
+import fcntl
+import os
+import select
+import signal
 import socket
+import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from types import TracebackType
 
-from ipi_driver.protocol import Disconnected, Interrupted
-from ipi_driver.watch import Watch, at_end
+from ipi_driver.wire.protocol import Disconnected, Interrupted
 
 PREFIX = "/tmp/ipi_"  # i-PI's own, unless its input or command line says otherwise
 PAUSE = 0.2  # seconds between attempts to connect
@@ -59,9 +63,9 @@ class SocketStream:
             self._start += count
             data = data[count:]
 
-    def _receive(self, place: memoryview) -> int:
+    def _receive(self, target: memoryview) -> int:
         try:
-            count = self._socket.recv_into(place)
+            count = self._socket.recv_into(target)
         except ConnectionError:
             count = 0
         if count == 0:
@@ -117,6 +121,59 @@ class SocketStream:
             self._socket.close()
 
 
+def at_end(connection: socket.socket) -> bool:
+    """Whether i-PI's EXIT or the connection's end comes next, without waiting."""
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    if not poll.poll(0):
+        return False
+    try:
+        return connection.recv(4, socket.MSG_PEEK) in (b"EXIT", b"")
+    except OSError:
+        return True  # a broken connection
+
+
+class Watch:
+    """Within it, ``Interrupted`` is raised as soon as i-PI says EXIT or is gone.
+
+    The kernel's signal of input, SIGIO, costs nothing while there is none. Python takes
+    signals in the main thread only: in others the body runs to its end.
+
+    Parameters
+    ----------
+    connection
+        A socket, watched from ``with`` to its end, again and again until ``close``.
+    """
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._handle = connection.fileno()
+        self._flags = fcntl.fcntl(self._handle, fcntl.F_GETFL)
+        self._works = threading.current_thread() is threading.main_thread()
+        if self._works:
+            self._before = signal.signal(signal.SIGIO, self._stop)
+            fcntl.fcntl(self._handle, fcntl.F_SETOWN, os.getpid())
+
+    def __enter__(self) -> None:
+        if self._works:
+            fcntl.fcntl(self._handle, fcntl.F_SETFL, self._flags | os.O_ASYNC)
+            self._stop()
+
+    def __exit__(self, *_: object) -> None:
+        if self._works:
+            fcntl.fcntl(self._handle, fcntl.F_SETFL, self._flags)
+
+    def close(self) -> None:
+        """Leave the signal to whom it was before."""
+        if self._works:
+            signal.signal(signal.SIGIO, self._before)
+            self._works = False
+
+    def _stop(self, *_: object) -> None:
+        if at_end(self._connection):
+            raise Interrupted
+
+
 def connect_unix(name: str, wait: float, prefix: str = PREFIX) -> SocketStream:
     """Connect to i-PI's UNIX socket.
 
@@ -155,7 +212,7 @@ def connect_inet(host: str, port: int, wait: float) -> SocketStream:
     return _connect(attempt, f"port {port} of {host}", wait)
 
 
-def _connect(attempt: Callable[[], socket.socket], place: str, wait: float) -> SocketStream:
+def _connect(attempt: Callable[[], socket.socket], address: str, wait: float) -> SocketStream:
     """Try until i-PI listens.
 
     Raises
@@ -172,12 +229,12 @@ def _connect(attempt: Callable[[], socket.socket], place: str, wait: float) -> S
         except (FileNotFoundError, ConnectionError, TimeoutError) as error:
             if time.monotonic() + PAUSE > end:
                 raise Disconnected(
-                    f"i-PI must listen at {place}, found {_found(error)} for {wait:g} s: start "
+                    f"i-PI must listen at {address}, found {_found(error)} for {wait:g} s: start "
                     "i-PI, with this address in its input, or give a longer --wait"
                 ) from None
         except OSError as error:
             raise ValueError(
-                f"the address of i-PI must be one to connect to, found {place}: "
+                f"the address of i-PI must be one to connect to, found {address}: "
                 f"{error.strerror or error}"
             ) from None
         time.sleep(PAUSE)

@@ -10,14 +10,15 @@ import numpy as np
 from ase import Atoms
 from mpi4py import MPI
 
-from ipi_driver.engine import MOST_ATOMS, Findings, LocalEngine, in_parts
-from ipi_driver.patience import wait_for
-from ipi_driver.potential import Options
-from ipi_driver.spatial_team import SpatialTeam
-from uma_md.metadata import Metadata
-from uma_md.placement import place
-from uma_md.ranks import Ranks
-from uma_md.spatial import SpatialEvaluator, load_in_turn
+from ipi_driver.beads.engine import MOST_ATOMS, LocalEngine, in_parts
+from ipi_driver.beads.spatial_team import SpatialTeam
+from ipi_driver.options import Options
+from uma_md.files.metadata import Metadata
+from uma_md.potential import Potential
+from uma_md.properties import Properties
+from uma_md.ranks.agreement import Ranks, wait_for
+from uma_md.ranks.placement import place
+from uma_md.ranks.spatial import SpatialEvaluator, load_in_turn
 
 WAKE = 1  # tag
 
@@ -64,15 +65,15 @@ class RankedEngine:
                 )
             placement = place(self._world, options.device)
 
-            def loader(task: str | None) -> tuple[Any, Metadata]:
-                chosen = (model, task, options.dtype, placement.device)
-                return load_in_turn(self._world, placement, *chosen, trust_code=options.trust_code)
+            def loader(task: str | None) -> Potential:
+                chosen = model, task, options, placement.device, placement.sharers
+                return load_in_turn(self._world, placement, lambda: Potential(*chosen))
 
         assert atoms is not None
         self._numbers, self._pbc = atoms.numbers, atoms.pbc
         self._device = placement.device
         self._ranks_per_bead = ranks_per_bead
-        self._local = LocalEngine(loader, atoms.numbers, atoms.pbc, placement, options.skin)
+        self._local = LocalEngine(loader, atoms.numbers, atoms.pbc, self._device, options.skin)
         self._groups: dict[int, Ranks] = {}  # by size
         self._teams: dict[int, SpatialTeam] = {}
         self._tasks: dict[str, Callable[..., Any]] = {
@@ -93,7 +94,7 @@ class RankedEngine:
         return self._local.metadata
 
     @property
-    def place(self) -> str:
+    def hardware(self) -> str:
         """Ranks and kind of device."""
         return f"{self._world.size} ranks with {self._device.type}"
 
@@ -110,10 +111,10 @@ class RankedEngine:
         """Merge the experts on all ranks."""
         self._on_all("merge", charge, spin)
 
-    def evaluate(self, cells: np.ndarray, positions: np.ndarray) -> Findings:
+    def evaluate(self, cells: np.ndarray, positions: np.ndarray) -> Properties:
         """Evaluate a batch on all ranks."""
-        findings: Findings = self._on_all("evaluate", cells, positions)
-        return findings
+        prediction: Properties = self._on_all("evaluate", cells, positions)
+        return prediction
 
     def finish(self) -> None:
         """Let the other ranks return from ``follow``."""
@@ -142,7 +143,7 @@ class RankedEngine:
         self._local.load(task)
         self._teams = {}
 
-    def _evaluate(self, cells: np.ndarray, positions: np.ndarray) -> Findings:
+    def _evaluate(self, cells: np.ndarray, positions: np.ndarray) -> Properties:
         size = self._ranks_per_bead or _team_size(self._world.size, len(positions))
         teams = self._world.size // size
         shares = np.array_split(np.arange(len(positions)), teams)
@@ -159,7 +160,7 @@ class RankedEngine:
         energies, forces, virials = np.split(
             self._world.gather_rows(rows, counts), [natoms, 4 * natoms], axis=1
         )
-        return Findings(energies, forces.reshape(-1, natoms, 3), virials.reshape(-1, 3, 3))
+        return Properties(energies.ravel(), forces.reshape(-1, 3), virials.reshape(-1, 3, 3))
 
     def _team(self, size: int) -> SpatialTeam:
         """The team of this rank among teams of a size; all ranks make theirs together."""
@@ -169,13 +170,9 @@ class RankedEngine:
             assert isinstance(comm, MPI.Intracomm)
             self._groups[size] = Ranks(comm)
         if size not in self._teams:
-            group = self._groups[size]
-            evaluator = SpatialEvaluator(
-                group, self._local.new_evaluator(), self.metadata, self._device
-            )
-            self._teams[size] = SpatialTeam(
-                group, evaluator, self._numbers, self._pbc, self._local.reach
-            )
+            group, reach = self._groups[size], self._local.reach
+            evaluator = SpatialEvaluator(group, self._local.potential)
+            self._teams[size] = SpatialTeam(group, evaluator, self._numbers, self._pbc, reach)
         return self._teams[size]
 
 

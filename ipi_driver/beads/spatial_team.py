@@ -6,10 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ipi_driver.engine import Findings, symmetric
-from ipi_driver.neighbors import Reach, Reference
-from uma_md.ranks import Ranks
-from uma_md.spatial import Division, SpatialEvaluator, System
+from uma_md.neighbors import Reach, Reference
+from uma_md.properties import Properties
+from uma_md.ranks.agreement import Ranks
+from uma_md.ranks.spatial import Division, SpatialEvaluator
+from uma_md.system import System
 
 MOST_DIVISIONS = 8
 
@@ -58,39 +59,34 @@ class SpatialTeam:
         self._reach = reach
         self._kept: list[_Kept] = []  # the latest used comes first
 
-    def evaluate(self, cells: np.ndarray, positions: np.ndarray) -> Findings:
+    def evaluate(self, cells: np.ndarray, positions: np.ndarray) -> Properties:
         """Evaluate (batch, 3, 3) cells and (batch, atoms, 3) positions, in angstrom."""
         with self._ranks.together():
             found = self._search(cells, positions) if self._ranks.rank == 0 else None
-            number, placed = self._ranks.broadcast(found)
-        if number is None or placed is None:
+            number, moved = self._ranks.broadcast(found)
+        if number is None or moved is None:
             kept = self._divide(cells, positions)
-            placed = np.array([reference.positions for reference in kept.references])
+            moved = np.array([reference.positions for reference in kept.references])
         else:
             kept = self._kept.pop(number)
         self._kept = [kept, *self._kept[: MOST_DIVISIONS - 1]]
-        properties = self._evaluator.evaluate(kept.division, placed.reshape(-1, 3), cells)
-        return Findings(
-            properties.energies.reshape(positions.shape[:2]),
-            properties.forces.reshape(positions.shape),
-            symmetric(properties.virials),
-        )
+        return self._evaluator.evaluate(kept.division, moved.reshape(-1, 3), cells)
 
     def _search(
         self, cells: np.ndarray, positions: np.ndarray
     ) -> tuple[int | None, np.ndarray | None]:
-        """Number of a division that holds for a batch, and positions as it places them."""
+        """Number of a division that holds for a batch, and positions moved to fit it."""
         for number, kept in enumerate(self._kept):
             if len(kept.references) != len(positions):
                 continue
-            placed = []
+            moved = []
             for reference, one, cell in zip(kept.references, positions, cells, strict=True):
-                moved = reference.place(one, cell)
-                if moved is None:
+                fitting = reference.aligned(one, cell)
+                if fitting is None:
                     break
-                placed.append(moved)
+                moved.append(fitting)
             else:
-                return number, np.array(placed)
+                return number, np.array(moved)
         return None, None
 
     def _divide(self, cells: np.ndarray, positions: np.ndarray) -> _Kept:

@@ -7,9 +7,8 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Protocol
 
-from ipi_driver.batching import repeat_last, without_padding
-from ipi_driver.pacing import Pacing
-from ipi_driver.protocol import (
+from ipi_driver.wire.pacing import Pacing
+from ipi_driver.wire.protocol import (
     Interrupted,
     Results,
     SocketPayload,
@@ -18,6 +17,8 @@ from ipi_driver.protocol import (
     pop_batch_size,
     read_header,
     read_parameters,
+    repeat_last,
+    without_padding,
     write_header,
 )
 

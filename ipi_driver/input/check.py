@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from ase import Atoms
 
-from ipi_driver.ipi_input import DEFAULT_LATENCY, ForceField, Input, System, read_input
-from ipi_driver.potential import BOHR, HARTREE, Options, UMAPotential
-from ipi_driver.template import read_structure, read_template
+from ipi_driver.input.ipi_input import DEFAULT_LATENCY, ForceField, Input, System, read_input
+from ipi_driver.options import Options
+from ipi_driver.potential import BOHR, HARTREE, UMAPotential
+from ipi_driver.template import read_template
+from uma_md.files.structures import read_structure
 
 FORMATS = {"xyz": "xyz", "pdb": "proteindatabank", "ase": None}  # i-PI's names, and ASE's
 
@@ -28,7 +30,7 @@ def check(
     input_file: Path,
     model: Path,
     template: Path,
-    where: dict[str, Any],
+    address: dict[str, Any],
     options: dict[str, Any],
     report: Callable[[str], None],
 ) -> bool:
@@ -40,10 +42,10 @@ def check(
         i-PI's.
     model, template
         As for a run.
-    where
-        Fields of ``ipi_driver.serving.Place``.
+    address
+        Fields of ``ipi_driver.wire.address.Address``.
     options
-        Fields of ``ipi_driver.potential.Options``.
+        Fields of ``ipi_driver.options.Options``.
     report
         Takes each sentence.
 
@@ -58,9 +60,9 @@ def check(
         When a file cannot be read, or model, template and options do not go together.
     """
     given, atoms = read_input(input_file), read_template(template)
-    field, remarks = choose_field(given, where)
+    field, remarks = choose_field(given, address)
     if field is not None:
-        remarks += [*check_field(field, where), *check_batches(field, given.systems)]
+        remarks += [*check_field(field, address), *check_batches(field, given.systems)]
     for system in given.systems:
         remarks += check_system(system, atoms, input_file.parent)
     for remark in remarks:
@@ -74,9 +76,9 @@ def check(
     return not any(remark.is_error for remark in remarks)
 
 
-def choose_field(given: Input, where: dict[str, Any]) -> tuple[ForceField | None, list[Remark]]:
+def choose_field(given: Input, address: dict[str, Any]) -> tuple[ForceField | None, list[Remark]]:
     """Find the force field that a driver with these options would serve."""
-    fields = [field for field in given.fields if _is_meant(field, where)]
+    fields = [field for field in given.fields if _is_meant(field, address)]
     if len(fields) == 1 or (len(given.fields) == 1 and (fields := list(given.fields))):
         return fields[0], []
     names = ", ".join(field.name or field.kind for field in given.fields) or "none"
@@ -84,23 +86,23 @@ def choose_field(given: Input, where: dict[str, Any]) -> tuple[ForceField | None
     return None, [Remark(True, text)]
 
 
-def _is_meant(field: ForceField, where: dict[str, Any]) -> bool:
-    if where["mpi"]:
-        return field.kind == "ffmpi" and where["mpi_name"] in ("", field.name)
-    if where["unix"] is not None:
-        return field.mode != "inet" and field.address == where["unix"]
-    if where["port"] is not None:
-        return field.mode == "inet" and field.port == where["port"]
+def _is_meant(field: ForceField, address: dict[str, Any]) -> bool:
+    if address["mpi"]:
+        return field.kind == "ffmpi" and address["mpi_name"] in ("", field.name)
+    if address["unix"] is not None:
+        return field.mode != "inet" and field.address == address["unix"]
+    if address["port"] is not None:
+        return field.mode == "inet" and field.port == address["port"]
     return False
 
 
-def check_field(field: ForceField, where: dict[str, Any]) -> Iterator[Remark]:
+def check_field(field: ForceField, address: dict[str, Any]) -> Iterator[Remark]:
     """Compare a force field with how uma-ipi is started; name what is dangerous in it."""
-    given = where["mpi"] or where["unix"] is not None or where["port"] is not None
-    if given and not _is_meant(field, where):
+    given = address["mpi"] or address["unix"] is not None or address["port"] is not None
+    if given and not _is_meant(field, address):
         yield Remark(True, f"uma-ipi must be started with {_flags(field)}, to reach i-PI")
     if field.kind == "ffsocket":
-        if given and (field.mode == "shm") != where["shm"]:
+        if given and (field.mode == "shm") != address["shm"]:
             yield Remark(True, f"mode is {field.mode!r}: --shm goes with mode='shm' only")
         if field.timeout == 0:
             yield Remark(
@@ -108,7 +110,7 @@ def check_field(field: ForceField, where: dict[str, Any]) -> Iterator[Remark]:
                 "no <timeout>: a driver that hangs makes i-PI hang, and no signal but SIGKILL "
                 "ends it; give ten times what an evaluation takes, in seconds",
             )
-        socket = Path(where["prefix"] + field.address)
+        socket = Path(address["prefix"] + field.address)
         if field.mode != "inet" and socket.exists():
             yield Remark(
                 False,

@@ -176,6 +176,30 @@ class SocketPayload:
         )
 
 
+def without_padding(structures: Structures) -> Structures:
+    """Structures of a batch that are not copies to fill it up.
+
+    i-PI repeats the last structure of a batch that it cannot fill.
+    """
+    cells, positions = structures
+    count = len(positions)
+    while count > 1 and (
+        np.array_equal(positions[count - 1], positions[count - 2])
+        and np.array_equal(cells[count - 1], cells[count - 2])
+    ):
+        count -= 1
+    return Structures(cells[:count], positions[:count])
+
+
+def repeat_last(results: Results, size: int) -> Results:
+    """Results of ``size`` structures, where those that were not computed equal the last one."""
+    if len(results.energies) == size:
+        return results
+    rows = np.minimum(np.arange(size), len(results.energies) - 1)
+    energies, forces, virials = (array[rows] for array in results[:3])
+    return Results(energies, forces, virials, [results.extras[row] for row in rows])
+
+
 def header_bytes(word: str) -> bytes:
     """The header of a message."""
     return word.ljust(HEADER_BYTES).encode("ascii")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.parsers import expat
 
-from ipi_driver.protocol import parse_parameters
+from ipi_driver.wire.protocol import parse_parameters
 
 MOST_BYTES = 1 << 24
 KINDS = ("ffsocket", "ffdirect", "ffmpi")

@@ -1,0 +1,1 @@
+"""Batches of structures, evaluated by a model: in one process, or beads and atoms over ranks."""

@@ -1,0 +1,1 @@
+"""i-PI's input, read and looked over before a run."""
