@@ -22,9 +22,10 @@ def check_integer(name: str, value: Any, limits: tuple[int, int]) -> int:
     low, high = limits
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name} must be an integer, found {value!r}")
-    if not low <= value <= high:
+    number = int(value)
+    if not low <= number <= high:
         raise ValueError(f"{name} must be {low} to {high}, found {value}")
-    return int(value)
+    return number
 
 
 @dataclass(frozen=True)
