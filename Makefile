@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # `make demo` and `make test` do everything from a fresh clone; they need Python 3.10 or newer and g++.
 
 PYTHON ?= python3
@@ -8,10 +9,10 @@ installed := $(venv)/.installed
 pip := $(bin)/python -m pip -qq --disable-pip-version-check install --constraint requirements/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint fuzz soak sanitize clean
+.PHONY: help setup demo check test test-all lint fuzz soak sanitize clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(installed)  ## make the environment .venv and build the LAMMPS plugin
 	@$(bin)/uma-md plugin build
@@ -19,8 +20,18 @@ setup: $(installed)  ## make the environment .venv and build the LAMMPS plugin
 demo: setup  ## run liquid water in LAMMPS on 2 MPI ranks
 	@$(bin)/python examples/water/run.py
 
-test: setup lint  ## check style and types, then run the whole test suite
-	@$(bin)/python -m pytest -q
+# Three lanes: while writing, before every merge, once a week.
+pytest := $(bin)/python -m pytest -q
+quick := not (slow or extended or lammps or mpi or ipi)
+
+check: setup lint  ## check style and types, then run the quick tests
+	@$(pytest) -m "$(quick)"
+
+test: setup lint  ## check style and types, then run all tests but those that take minutes
+	@$(pytest) -m "not extended"
+
+test-all: setup lint  ## check style and types, then run all tests
+	@$(pytest)
 
 lint: $(installed)  ## check style and types
 	@$(bin)/ruff check --quiet
@@ -29,8 +40,8 @@ lint: $(installed)  ## check style and types
 	@$(bin)/clang-format --dry-run -Werror $(wildcard lammps_plugin/*.cpp lammps_plugin/*.h)
 
 # atheris is built for few Python versions, so it has an environment of its own.
-fuzz_seconds ?= 60
-fuzz_targets ?= record messages checkpoint
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?= record messages checkpoint
 fuzz_python := build/fuzz/venv/bin/python
 site_packages = $(shell $(bin)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 
@@ -38,16 +49,16 @@ fuzz: $(installed)  ## feed the readers of files and messages mutated input
 	@test -x $(fuzz_python) || $(PYTHON) -m venv build/fuzz/venv
 	@$(fuzz_python) -m pip -qq --disable-pip-version-check install atheris==3.0.0
 	@$(bin)/python fuzz/seeds.py build/fuzz/corpus
-	@for target in $(fuzz_targets); do \
+	@for target in $(FUZZ_TARGETS); do \
 	  PYTHONPATH=.:$(site_packages) OMP_NUM_THREADS=1 $(fuzz_python) fuzz/$$target.py build/fuzz/corpus/$$target \
-	    -max_total_time=$(fuzz_seconds) -rss_limit_mb=2048 -timeout=20 -max_len=8192 \
+	    -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=2048 -timeout=20 -max_len=8192 \
 	    -artifact_prefix=build/fuzz/ || exit 1; \
 	done
 
-trials ?= 0:200
+TRIALS ?= 0:200
 
 soak: setup  ## compare LAMMPS with ASE on many random systems
-	@$(bin)/python -m pytest tests/test_random_systems.py --trials $(trials) --most-atoms 300
+	@$(bin)/python -m pytest tests/test_random_systems.py --trials $(TRIALS) --most-atoms 300
 
 # The plugin has a cache of its own. Python, MPI and torch are as they were, so leaks are not looked
 # for; dlopen goes through the sanitizer, which does not see the plugin's own search path.
@@ -67,7 +78,7 @@ clean:  ## remove the environment and what tools left behind
 
 # torch comes first and alone, so that nothing else chooses its version. The project itself is built with
 # the setuptools of the environment: an isolated build would fetch another torch.
-$(installed): pyproject.toml requirements/constraints.txt
+$(installed): pyproject.toml setup.py requirements/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "uma-md needs Python 3.10 or newer: make PYTHON=python3.x")'
 	@echo "Installing into $(venv) (torch is large: minutes the first time)"
 	@$(PYTHON) -m venv $(venv)

@@ -20,10 +20,14 @@ import tempfile
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
 from ase.io import write
+
+if TYPE_CHECKING:
+    from ipi_driver.potential import UMAPotential
 
 BIN = Path(sys.executable).parent
 CASES = {"1x8": 400, "32x8": 100, "32x200": 60, "1x10000": 60}  # beads x atoms: steps
@@ -95,8 +99,8 @@ def serve_stock(arguments: argparse.Namespace, clock: Clock) -> None:
     """I-PI's own Python driver with its dummy potential."""
     from ipi.pes.dummy import Dummy_driver
 
-    class Counted(Dummy_driver):
-        def compute(self, cell, pos):
+    class Counted(Dummy_driver):  # type: ignore[misc]  # i-PI has no types
+        def compute(self, cell: Any, pos: Any) -> Any:
             clock.tick(len(pos) if isinstance(cell, list) else 1)
             return super().compute(cell, pos)
 
@@ -113,17 +117,22 @@ def serve_stock(arguments: argparse.Namespace, clock: Clock) -> None:
 def serve_ours(arguments: argparse.Namespace, clock: Clock) -> None:
     """Our driver with a potential of no work, or with all but the network."""
     from ipi_driver.wire.address import Address, serve
-    from ipi_driver.wire.protocol import Results
+    from ipi_driver.wire.protocol import Results, Structures
 
-    def nothing(structures):
-        clock.tick(len(structures.positions))
-        batch = len(structures.positions)
-        zeros = np.zeros_like(structures.positions)
-        return Results(np.zeros(batch), zeros, np.zeros((batch, 3, 3)), [""] * batch)
+    class Nothing:
+        natoms = arguments.atoms
 
-    nothing.natoms = arguments.atoms
-    nothing.configure = lambda _: None
-    potential = nothing if arguments.candidate == "ours" else graph_potential(arguments, clock)
+        def configure(self, parameters: dict[str, str]) -> None:
+            pass
+
+        def __call__(self, structures: Structures) -> Results:
+            clock.tick(len(structures.positions))
+            batch = len(structures.positions)
+            zeros = np.zeros_like(structures.positions)
+            return Results(np.zeros(batch), zeros, np.zeros((batch, 3, 3)), [""] * batch)
+
+    ours = arguments.candidate == "ours"
+    potential = Nothing() if ours else graph_potential(arguments, clock)
     if arguments.mode == "inet":
         address = Address(port=arguments.port)
     else:
@@ -131,7 +140,7 @@ def serve_ours(arguments: argparse.Namespace, clock: Clock) -> None:
     serve(potential, address, lambda _: None)
 
 
-def graph_potential(arguments: argparse.Namespace, clock: Clock):
+def graph_potential(arguments: argparse.Namespace, clock: Clock) -> "UMAPotential":
     """All that we do for a model with a cutoff of 6 angstrom, but for its network."""
     import torch
 
@@ -147,7 +156,7 @@ def graph_potential(arguments: argparse.Namespace, clock: Clock):
     store = PairStore(atoms.pbc, Reach(6.0, 1.0), cpu)
     batcher = Batcher(atoms.numbers, store, 6.0, 300, cpu)
 
-    def evaluate(cells, positions):
+    def evaluate(cells: np.ndarray, positions: np.ndarray) -> Findings:
         clock.tick(len(positions))
         batcher.graph(cells, positions)
         batch, natoms = positions.shape[:2]
@@ -207,7 +216,7 @@ def measure(candidate: str, case: str, arguments: argparse.Namespace) -> dict[st
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def wait_for(server: subprocess.Popen, values: dict) -> None:
+def wait_for(server: "subprocess.Popen[bytes]", values: dict[str, Any]) -> None:
     """Wait until i-PI listens: its own driver does not."""
     socket = Path(f"/tmp/ipi_{values['address']}")
     end = time.monotonic() + 60
@@ -219,7 +228,7 @@ def wait_for(server: subprocess.Popen, values: dict) -> None:
 
 def compare(case: str, arguments: argparse.Namespace) -> None:
     """Print the medians of all candidates."""
-    found = {name: [] for name in CANDIDATES}
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in CANDIDATES}
     for _ in range(arguments.repeats):
         for name in CANDIDATES:
             found[name].append(measure(name, case, arguments))

@@ -74,8 +74,8 @@ def run(folder: Path, name: str, script: str, ranks: int) -> Memory:
     (folder / f"in.{name}").write_text(script)
     log = folder / f"log.{name}"
     log.unlink(missing_ok=True)
-    lammps = [BIN / "lmp", "-in", f"in.{name}", "-log", log]
-    command = [BIN / "mpiexec", "-n", str(ranks), *lammps]
+    command: list[str | Path] = [BIN / "mpiexec", "-n", str(ranks)]
+    command += [BIN / "lmp", "-in", f"in.{name}", "-log", log]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
     seen = []
@@ -152,7 +152,7 @@ def main() -> None:
     arguments = parser.parse_args()
     folder = arguments.output.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    export = [BIN / "uma-md", "export", "uma-nano", "--task", "omol", "-o", "model.pt"]
+    export = [str(BIN / "uma-md"), *["export", "uma-nano", "--task", "omol", "-o", "model.pt"]]
     subprocess.run(export, cwd=folder, check=True, stdout=subprocess.DEVNULL)
     water = read(arguments.start)
     write(folder / "start.data", water, format="lammps-data", specorder=["H", "O"], masses=True)

@@ -1,5 +1,7 @@
 """What i-PI, or whoever is at the other end of the socket, sends."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 import atheris
 
 with atheris.instrument_imports(include=["ipi_driver.wire.protocol"]):
@@ -22,6 +24,17 @@ class Bytes:
             raise protocol.Disconnected("the other end is gone")
         data[:] = self.data[: len(data)]
         self.data = self.data[len(data) :]
+
+    def write(self, *parts: bytes | memoryview) -> None:
+        """Nobody reads what is sent."""
+
+    def at_end(self) -> bool:
+        """Whether nothing is left."""
+        return not self.data
+
+    def watched(self) -> AbstractContextManager[None]:
+        """Nothing comes in between."""
+        return nullcontext()
 
 
 def read(data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Write what the fuzzer starts from: sound inputs, and the attacks of the tests."""
+"""Write what the fuzzer starts from: valid inputs, and the attacks of the tests."""
 
 import json
 import pickle

@@ -96,7 +96,7 @@ std::vector<int64_t> HaloExchange::plan(const std::vector<Owner> &owners,
   remote.erase(std::unique(remote.begin(), remote.end()), remote.end());
   num_owned_ = num_owned;
   num_remote_ = int64_t(remote.size());
-  ask_owners(remote);
+  request_rows(remote);
 
   std::vector<int64_t> rows(owners.size(), -1);
   for (size_t k = 0; k < owners.size(); k++) {
@@ -109,7 +109,7 @@ std::vector<int64_t> HaloExchange::plan(const std::vector<Owner> &owners,
 }
 
 // Tells each owner which of its rows this rank needs, and learns who needs which of its own.
-void HaloExchange::ask_owners(const std::vector<Owner> &remote)
+void HaloExchange::request_rows(const std::vector<Owner> &remote)
 {
   const auto grouped = [](const std::vector<int> &counts) {
     std::vector<Peer> peers;
@@ -120,21 +120,21 @@ void HaloExchange::ask_owners(const std::vector<Owner> &remote)
     }
     return peers;
   };
-  std::vector<int> wanted(nprocs_, 0), asked(nprocs_, 0);
-  std::vector<int64_t> wanted_rows;
+  std::vector<int> needed(nprocs_, 0), requested(nprocs_, 0);
+  std::vector<int64_t> needed_rows;
   for (const Owner &owner : remote) {
-    wanted[owner.rank]++;
-    wanted_rows.push_back(owner.row);
+    needed[owner.rank]++;
+    needed_rows.push_back(owner.row);
   }
-  MPI_Alltoall(wanted.data(), 1, MPI_INT, asked.data(), 1, MPI_INT, comm_);
-  sources_ = grouped(wanted);
-  targets_ = grouped(asked);
+  MPI_Alltoall(needed.data(), 1, MPI_INT, requested.data(), 1, MPI_INT, comm_);
+  sources_ = grouped(needed);
+  targets_ = grouped(requested);
   const int64_t total = targets_.empty() ? 0 : targets_.back().first + targets_.back().rows;
-  const auto asked_rows = at::empty({total}, at::kLong);
-  const auto wanted_tensor =
-      at::from_blob(wanted_rows.data(), {int64_t(wanted_rows.size())}, at::kLong);
-  send_and_receive(wanted_tensor, sources_, asked_rows, targets_);
-  sent_rows_ = asked_rows.to(device_);
+  const auto requested_rows = at::empty({total}, at::kLong);
+  const auto needed_tensor =
+      at::from_blob(needed_rows.data(), {int64_t(needed_rows.size())}, at::kLong);
+  send_and_receive(needed_tensor, sources_, requested_rows, targets_);
+  sent_rows_ = requested_rows.to(device_);
 }
 
 at::Tensor HaloExchange::forward(const at::Tensor &owned) const
@@ -186,16 +186,17 @@ void HaloExchange::send_and_receive(const at::Tensor &out, const std::vector<Pee
                                     const at::Tensor &in, const std::vector<Peer> &senders) const
 {
   const RowType row(in);
-  const auto place = [](const at::Tensor &buffer, const Peer &peer) {
+  const auto first_row = [](const at::Tensor &buffer, const Peer &peer) {
     return buffer.narrow(0, peer.first, peer.rows).data_ptr();
   };
   std::vector<MPI_Request> requests;
   requests.reserve(senders.size() + receivers.size());
   for (const Peer &peer : senders) {
-    MPI_Irecv(place(in, peer), peer.rows, row, peer.rank, TAG, comm_, &requests.emplace_back());
+    MPI_Irecv(first_row(in, peer), peer.rows, row, peer.rank, TAG, comm_, &requests.emplace_back());
   }
   for (const Peer &peer : receivers) {
-    MPI_Isend(place(out, peer), peer.rows, row, peer.rank, TAG, comm_, &requests.emplace_back());
+    MPI_Isend(first_row(out, peer), peer.rows, row, peer.rank, TAG, comm_,
+              &requests.emplace_back());
   }
   MPI_Waitall(int(requests.size()), requests.data(), MPI_STATUSES_IGNORE);
 }

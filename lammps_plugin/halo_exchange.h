@@ -50,7 +50,7 @@ class HaloExchange {
     int rows;
   };
 
-  void ask_owners(const std::vector<Owner> &remote);
+  void request_rows(const std::vector<Owner> &remote);
   void transfer(const at::Tensor &out, const std::vector<Peer> &receivers, const at::Tensor &in,
                 const std::vector<Peer> &senders) const;
   void send_and_receive(const at::Tensor &out, const std::vector<Peer> &receivers,

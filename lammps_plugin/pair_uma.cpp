@@ -185,7 +185,7 @@ void PairUMA::compute(int eflag, int vflag)
     state->result = state->potential->evaluate(positions, num_atoms, vflag_atom || cvflag_atom);
     uma::all_or_none(lmp, [this] { uma::Potential::check_finite(state->result); });
     if (!state->announced) announce();
-    hand_over();
+    add_results();
   });
 }
 
@@ -245,7 +245,7 @@ void PairUMA::announce()
 }
 
 // Adds energy, forces and virials, those of ghosts too: LAMMPS returns them to their owners.
-void PairUMA::hand_over()
+void PairUMA::add_results()
 {
   const auto &result = state->result;
   const double unit = state->energy_unit;
@@ -261,7 +261,7 @@ void PairUMA::hand_over()
       if (state->rows.row(i) >= 0) eatom[i] += unit * energies[state->rows.row(i)];
     }
   }
-  hand_over_virials();
+  add_virials();
   // LAMMPS adds them up over ranks, which merge side by side.
   if (comm->me == 0) {
     const auto &merges = state->potential->merges();
@@ -269,7 +269,7 @@ void PairUMA::hand_over()
   }
 }
 
-void PairUMA::hand_over_virials()
+void PairUMA::add_virials()
 {
   const auto &result = state->result;
   const double unit = state->energy_unit;

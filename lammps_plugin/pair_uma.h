@@ -36,8 +36,8 @@ class PairUMA : public Pair {
   void plan_edges();
   void count_atoms();
   void announce();
-  void hand_over();
-  void hand_over_virials();
+  void add_results();
+  void add_virials();
 };
 
 }    // namespace LAMMPS_NS

@@ -36,10 +36,10 @@ class Potential {
   // Atomic number of an element's symbol. Throws std::runtime_error for elements not known.
   int atomic_number(const std::string &symbol) const;
 
-  // Collective: opens the way between ranks.
+  // Collective: sets up the exchange of rows between ranks.
   void connect(MPI_Comm world);
 
-  // Tells how many atoms of each atomic number the whole system has. Throws std::runtime_error
+  // Sets how many atoms of each atomic number the whole system has. Throws std::runtime_error
   // on every rank alike when the model cannot serve them.
   void set_composition(const std::vector<int64_t> &counts, bool isolated);
 

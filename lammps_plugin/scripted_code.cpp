@@ -51,13 +51,13 @@ std::string read_text(Reader &reader, const std::string &name)
   return {static_cast<const char *>(data.get()), size};
 }
 
-std::string find_strange(const torch::jit::Block *block, const std::set<std::string> &allowed)
+std::string find_disallowed(const torch::jit::Block *block, const std::set<std::string> &allowed)
 {
   for (const torch::jit::Node *node : block->nodes()) {
     const std::string kind = node->kind().toQualString();
     if (!allowed.count(kind)) return kind;
     for (const torch::jit::Block *inner : node->blocks()) {
-      const std::string found = find_strange(inner, allowed);
+      const std::string found = find_disallowed(inner, allowed);
       if (!found.empty()) return found;
     }
   }
@@ -85,13 +85,13 @@ std::string run_by_loading(const std::string &file)
   return {};
 }
 
-std::string strange_operator(const torch::jit::Module &module)
+std::string disallowed_operator(const torch::jit::Module &module)
 {
   static const std::set<std::string> allowed = allowed_operators();
   for (torch::jit::Function *function : module._ivalue()->compilation_unit()->get_functions()) {
     function->ensure_defined();
     const std::string found =
-        find_strange(torch::jit::toGraphFunction(*function).graph()->block(), allowed);
+        find_disallowed(torch::jit::toGraphFunction(*function).graph()->block(), allowed);
     if (!found.empty()) return found;
   }
   return {};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // What the code in a model file may do: arithmetic on tensors, and nothing else. Some operators of
-// TorchScript read or write files, so the code is looked at before any of it runs.
+// TorchScript read or write files, so the code is checked before any of it runs.
 // uma_md/scripted_code.py does the same in Python.
 
 #ifndef UMA_SCRIPTED_CODE_H
@@ -23,7 +23,7 @@ std::string read_record(const std::string &file);
 std::string run_by_loading(const std::string &file);
 
 // An operator in the methods of a loaded module that the network does not need, or an empty text.
-std::string strange_operator(const torch::jit::Module &module);
+std::string disallowed_operator(const torch::jit::Module &module);
 
 }    // namespace uma
 

@@ -2,7 +2,7 @@
 
 #include "scripted_model.h"
 
-#include "damage.h"
+#include "archive_checksums.h"
 #include "scripted_code.h"
 
 #include "json.h"
@@ -45,16 +45,16 @@ template <typename Work> auto or_refuse(const std::string &file, const Work &wor
   }
 }
 
-bool is_sound(const Metadata &metadata)
+bool is_valid(const Metadata &metadata)
 {
-  bool sound = std::isfinite(metadata.cutoff) && metadata.cutoff > 0.0 && metadata.cutoff <= 100.0;
-  sound = sound && (metadata.dtype == "float32" || metadata.dtype == "float64");
-  sound = sound && !metadata.elements.empty() && metadata.elements.size() <= 118;
-  sound = sound && metadata.max_neighbors > 0 && metadata.bytes_per_edge > 0;
+  bool valid = std::isfinite(metadata.cutoff) && metadata.cutoff > 0.0 && metadata.cutoff <= 100.0;
+  valid = valid && (metadata.dtype == "float32" || metadata.dtype == "float64");
+  valid = valid && !metadata.elements.empty() && metadata.elements.size() <= 118;
+  valid = valid && metadata.max_neighbors > 0 && metadata.bytes_per_edge > 0;
   if (metadata.composition) {
-    for (const auto &[symbol, count] : *metadata.composition) sound = sound && count > 0;
+    for (const auto &[symbol, count] : *metadata.composition) valid = valid && count > 0;
   }
-  return sound;
+  return valid;
 }
 
 Metadata read_metadata(const json &record)
@@ -96,7 +96,7 @@ Metadata parse_metadata(const std::string &file, const std::string &text)
     const json record = json::parse(text);
     check_format(file, record);
     const Metadata metadata = read_metadata(record);
-    if (!is_sound(metadata)) refuse(file, "has a record with values that no model has");
+    if (!is_valid(metadata)) refuse(file, "has a record with values that no model has");
     return metadata;
   } catch (const json::exception &failure) {
     refuse(file, std::string("has a record that cannot be read (") + failure.what() + ")");
@@ -110,8 +110,8 @@ Metadata load_metadata(const std::string &file)
                              "there is no file '" +
                              file + "'; check its name and folder");
   }
-  const auto damaged = or_refuse(file, [&] { return damaged_member(file); });
-  if (!damaged.empty()) refuse(file, "has changed since it was written (" + damaged + ")");
+  const auto changed = or_refuse(file, [&] { return member_with_wrong_checksum(file); });
+  if (!changed.empty()) refuse(file, "has changed since it was written (" + changed + ")");
   return parse_metadata(file, or_refuse(file, [&] { return read_record(file); }));
 }
 
@@ -131,7 +131,7 @@ torch::jit::Module load(const std::string &file, at::Device device, bool trusted
   }
   auto module = or_refuse(file, [&] { return torch::jit::load(file, device); });
   if (trusted) return module;
-  const auto found = or_refuse(file, [&] { return strange_operator(module); });
+  const auto found = or_refuse(file, [&] { return disallowed_operator(module); });
   if (!found.empty()) refuse_code(file, "with the operator " + found);
   return module;
 }

@@ -26,7 +26,7 @@ def save_as_published(model_config, tasks_config, ema, target):
     names = [".".join(parents[: n + 1]) for n in range(len(parents))]
     for name in names:
         sys.modules.setdefault(name, type(sys)(name))
-    sys.modules[module].MLIPInferenceCheckpoint = record
+    vars(sys.modules[module])["MLIPInferenceCheckpoint"] = record
     content = record()
     content.__dict__.update(
         model_config=model_config,

@@ -39,7 +39,7 @@ def calculators():
 def exported(tmp_path_factory):
     """Exported files by variant and options of ``export``, made once."""
     folder = tmp_path_factory.mktemp("exported")
-    made: dict[tuple, Path] = {}
+    made: dict[tuple[object, ...], Path] = {}
 
     def get(variant: str, task: str = "omol", dtype: str = "float64", **options) -> Path:
         key = (variant, task, dtype, *sorted(options.items()))

@@ -84,6 +84,7 @@ def subgroups():
     """One group fails while the other computes; their sizes differ."""
     color = int(WORLD.rank > 0)
     comm = WORLD.Split(color)
+    assert isinstance(comm, MPI.Intracomm)
     calculator = UMACalculator(
         model(("tiny-1p1", "tiny-m")[color]), "omol", dtype="float64", comm=comm
     )

@@ -99,8 +99,8 @@ def test_several_systems_lie_side_by_side():
     positions = np.concatenate([system.positions for system in systems])
     cells = np.stack([system.cell for system in systems])
     parts = parts_of(systems, 4)
-    whole = [edges_of_the_whole(system, 30 * n) for n, system in enumerate(systems)]
-    whole = np.concatenate(whole)
+    edges = [edges_of_the_whole(system, 30 * n) for n, system in enumerate(systems)]
+    whole = np.concatenate(edges)
     whole = table(whole[:, 0], whole[:, 1], whole[:, 2:])
     assert edges_of_parts(parts, positions, cells) == pytest.approx(whole, abs=1e-9)
     for part in parts:

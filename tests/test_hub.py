@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from conftest import checkpoint
 from hub_server import COMMIT, REPOSITORY, TAGGED, Hub, leftovers
 from huggingface_hub import constants
+from uma_md.known_models import KNOWN
 
 from uma_md import UMACalculator
 from uma_md.cli import main
@@ -56,7 +57,7 @@ def quick_pauses(monkeypatch):
 
 
 def test_a_download_is_whole_and_comes_from_the_cache_the_next_time(server, cache):
-    said = []
+    said: list[str] = []
     path = hub.download(NAME, report=said.append)
     assert path.read_bytes() == server.files[FILE]
     assert path.name == f"{NAME}.pt"
@@ -106,7 +107,7 @@ def test_a_revision_can_be_chosen(server, cache):
 
 
 def test_the_license_is_mentioned_once_before_the_first_download(server, cache):
-    said = []
+    said: list[str] = []
     hub.download(NAME, report=said.append)
     hub.download("uma-s-1p1", report=said.append)
     assert len(said) == 1
@@ -128,7 +129,7 @@ def test_the_table_of_models_needs_no_network_and_knows_the_cache(server, cache,
     asked = len(server.requests)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     lines = CliRunner().invoke(main, ["models"]).stdout.splitlines()
-    assert [line.split()[0] for line in lines] == ["model", *hub.KNOWN, "uma-nano"]
+    assert [line.split()[0] for line in lines] == ["model", *KNOWN, "uma-nano"]
     rows = {line.split()[0]: line for line in lines}
     assert rows[NAME].endswith("FAIR Chemistry License  yes")
     assert rows["uma-m-1p1"].endswith("no")
@@ -217,7 +218,7 @@ def test_no_network_is_said_at_once_and_a_cached_file_is_used(server, cache, mon
     monkeypatch.setattr(
         constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}"
     )
-    said = []
+    said: list[str] = []
     begun = time.monotonic()
     assert hub.download(NAME, report=said.append) == path
     assert "using the file in the cache" in said[0]

@@ -156,8 +156,8 @@ def test_chunks_and_recomputing_change_nothing(chunk, recompute, calculators):
 def test_two_evaluations_agree_to_the_last_bit(calculators):
     atoms = structure("water:8")
     values = []
-    for _ in range(2):
-        torch.manual_seed(len(values))
+    for seed in range(2):
+        torch.manual_seed(seed)
         calculator = UMACalculator(checkpoint("tiny-m"), "omol", dtype="float64")
         values.append((energy(atoms, calculator), forces(atoms, calculator)))
     assert values[0][0] == values[1][0]

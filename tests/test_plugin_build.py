@@ -3,7 +3,6 @@
 import re
 import subprocess
 import sys
-import zipfile
 from importlib.metadata import distribution
 from pathlib import Path
 
@@ -72,16 +71,3 @@ def test_the_path_without_a_plugin_does_no_harm(monkeypatch, tmp_path):
     monkeypatch.setattr(plugin, "_cache", lambda: tmp_path)
     assert not plugin.is_built()
     assert not list(Path(plugin.path()).glob("*plugin.so"))
-
-
-@pytest.mark.slow
-def test_the_wheel_carries_the_sources(tmp_path):
-    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation"]
-    source = tmp_path / "source"
-    subprocess.run(["git", "clone", "-q", str(ROOT), str(source)], check=True)
-    subprocess.run([*command, "-w", str(tmp_path), str(source)], check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("*.whl")
-    names = set(zipfile.ZipFile(wheel).namelist())
-    for path in [*ROOT.glob("lammps_plugin/*"), ROOT / "lammps_plugin/CMakeLists.txt"]:
-        assert f"uma_md/lammps_plugin/{path.name}" in names
-    assert "uma_md/nn/wigner.py" in names

@@ -129,7 +129,7 @@ def test_lammps_and_python_allow_the_same_operators():
     source = (ROOT / "lammps_plugin" / "scripted_code.cpp").read_text()
     allowed = set()
     for space, name in (("aten", "OPERATORS"), ("prim", "STRUCTURE")):
-        text = re.search(rf"\*{name} =\n(.*?);", source, re.DOTALL)[1]
+        (text,) = re.findall(rf"\*{name} =\n(.*?);", source, re.DOTALL)
         allowed |= {f"{space}::{word}" for word in " ".join(re.findall('"(.*?)"', text)).split()}
     calls = {"prim::CallFunction", "prim::CallMethod"}  # which Python follows, writing them out
     assert allowed == ALLOWED | calls

@@ -10,6 +10,8 @@ import torch
 from ase.data import atomic_numbers as numbers_of
 from dataset import TASKS
 from torch import nn
+from uma_md.published import energy_head, published_name
+from uma_md.safe_checkpoint import write_checkpoint
 
 from uma_md.config import ModelConfig, parse_backbone
 from uma_md.graph import Graph
@@ -19,8 +21,6 @@ from uma_md.nn.experts import MixedLinear
 from uma_md.nn.layer import Layer
 from uma_md.nn.norm import RMSNorm
 from uma_md.nn.so3 import SO3Linear
-from uma_md.published import energy_head, published_name
-from uma_md.safe_checkpoint import write_checkpoint
 
 ELEMENTS = {
     "omol": ("H", "C", "N", "O"),

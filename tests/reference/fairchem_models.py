@@ -9,6 +9,7 @@ go through the same code of fairchem-core on their way out and in.
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,7 +53,7 @@ BACKBONE = {
 }
 
 
-def _sizes(channels: int, layers: int, experts: int, basis: int) -> dict:
+def _sizes(channels: int, layers: int, experts: int, basis: int) -> dict[str, Any]:
     return {
         "sphere_channels": channels,
         "hidden_channels": channels,
@@ -106,7 +107,7 @@ def build(variant: str, seed: int) -> MLIPInferenceCheckpoint:
     )
 
 
-def model_config(variant: str) -> dict:
+def model_config(variant: str) -> dict[str, Any]:
     options, model_id = VARIANTS[variant]
     backbone = {**BACKBONE, **options}
     head = {
@@ -132,7 +133,7 @@ def model_config(variant: str) -> dict:
     return config
 
 
-def tasks(dataset: str) -> list[dict]:
+def tasks(dataset: str) -> list[dict[str, Any]]:
     """Energy, forces and, for two datasets, stress, as the published files list them."""
     listed = []
     for prop, level, dim in (
@@ -140,7 +141,7 @@ def tasks(dataset: str) -> list[dict]:
         ("forces", "atom", [3]),
         ("stress", "system", [1, 9]),
     ):
-        task = {
+        task: dict[str, Any] = {
             "_target_": f"{UNIT}.Task",
             "name": f"{dataset}_{prop}",
             "level": level,
@@ -166,7 +167,7 @@ def tasks(dataset: str) -> list[dict]:
     return listed
 
 
-def evaluate(variant: str, path: str, specs: tuple[str, ...] = STRUCTURES) -> dict:
+def evaluate(variant: str, path: str, specs: tuple[str, ...] = STRUCTURES) -> dict[str, Any]:
     """Evaluate a file in float64, experts not merged: ``TASK/STRUCTURE:e``, ``:f`` and ``:s``."""
     settings = InferenceSettings(
         tf32=False,

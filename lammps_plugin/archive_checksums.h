@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// Whether a TorchScript file still has the bytes that were written: torch does not look.
+// Checksums of a TorchScript file's members: torch reads a file without checking them.
 
-#ifndef UMA_DAMAGE_H
-#define UMA_DAMAGE_H
+#ifndef UMA_ARCHIVE_CHECKSUMS_H
+#define UMA_ARCHIVE_CHECKSUMS_H
 
 #include <string>
 
@@ -10,7 +10,7 @@ namespace uma {
 
 // Name of the first member of a file whose bytes do not have the checksum that the file's
 // directory gives, or nothing. Throws where the directory itself cannot be read.
-std::string damaged_member(const std::string &file);
+std::string member_with_wrong_checksum(const std::string &file);
 
 }    // namespace uma
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-#include "damage.h"
+#include "archive_checksums.h"
 
 #include <algorithm>
 #include <array>
@@ -87,7 +87,7 @@ Bytes read_directory(std::FILE *file)
       first = number(end, 48, 8);
     }
   }
-  if (size > MOST || first > length) throw std::runtime_error("the directory is not sound");
+  if (size > MOST || first > length) throw std::runtime_error("the directory is invalid");
   return read(file, first, size);
 }
 
@@ -96,7 +96,7 @@ std::map<std::string, uint32_t> read_checksums(const Bytes &directory)
 {
   std::map<std::string, uint32_t> checksums;
   for (size_t at = 0; at < directory.size();) {
-    if (number(directory, at, 4) != 0x02014B50) throw std::runtime_error("an entry is not sound");
+    if (number(directory, at, 4) != 0x02014B50) throw std::runtime_error("an entry is invalid");
     const auto checksum = uint32_t(number(directory, at + 16, 4));
     const size_t length = number(directory, at + 28, 2);
     const size_t more = number(directory, at + 30, 2) + number(directory, at + 32, 2);
@@ -111,7 +111,7 @@ std::map<std::string, uint32_t> read_checksums(const Bytes &directory)
 
 }    // namespace
 
-std::string damaged_member(const std::string &file)
+std::string member_with_wrong_checksum(const std::string &file)
 {
   const std::unique_ptr<std::FILE, int (*)(std::FILE *)> opened(std::fopen(file.c_str(), "rb"),
                                                                 std::fclose);
