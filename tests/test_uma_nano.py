@@ -120,7 +120,7 @@ def test_copper_has_the_lattice_and_stiffness_of_its_teacher(nano):
 
 
 def test_singlet_and_triplet_differ_as_with_the_teacher(nano):
-    # GFN2-xTB by tblite 0.8 gives -0.794 eV (examples/uma_nano/evaluate.py).
+    # GFN2-xTB by tblite 0.8 gives -0.794 eV (training/uma_nano/evaluate.py).
     assert methylene_gap(nano("omol")) == pytest.approx(-0.794, abs=0.05)
 
 
