@@ -1,8 +1,9 @@
-"""Leave the raw weights out of checkpoints: inference, fairchem-core's too, reads the averaged ones.
+"""Leave the raw weights out of checkpoints: inference reads the averaged ones alone.
 
     python averaged_only.py FILE [FILE ...]
 
-``model_state_dict`` stays in the file, empty; all else stays as it is, to the last bit.
+``model_state_dict`` stays in the file, empty, since fairchem-core does not read it for inference.
+All else stays as it is, to the last bit.
 """
 
 import sys
