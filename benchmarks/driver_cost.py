@@ -156,7 +156,7 @@ def graph_potential(arguments: argparse.Namespace, clock: Clock) -> "UMAPotentia
     store = PairStore(atoms.pbc, Reach(6.0, 1.0), cpu)
     batcher = Batcher(atoms.numbers, store, 6.0, 300, cpu)
 
-    def evaluate(cells: np.ndarray, positions: np.ndarray) -> Findings:
+    def evaluate(cells: np.ndarray, positions: np.ndarray) -> Properties:
         clock.tick(len(positions))
         batcher.graph(cells, positions)
         batch, natoms = positions.shape[:2]

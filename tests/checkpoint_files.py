@@ -1,6 +1,7 @@
 """Checkpoint files in the published format, with changes, written without fairchem-core."""
 
 import sys
+from contextlib import contextmanager
 
 import torch
 
@@ -19,7 +20,21 @@ def rewrite(source, target, change):
 
 
 def save_as_published(model_config, tasks_config, ema, target):
-    """Save with torch.save under the name that the published files use for their class."""
+    """Save with torch.save, without raw weights."""
+    with published_class() as record:
+        content = record()
+        content.__dict__.update(
+            model_config=model_config,
+            model_state_dict={},
+            ema_state_dict=ema,
+            tasks_config=tasks_config,
+        )
+        torch.save(content, target)
+
+
+@contextmanager
+def published_class():
+    """A stand-in for the class of the published files, which torch finds by its name meanwhile."""
     module = "fairchem.core.units.mlip_unit.api.inference"
     record = type("MLIPInferenceCheckpoint", (), {"__module__": module})
     parents = module.split(".")
@@ -27,15 +42,8 @@ def save_as_published(model_config, tasks_config, ema, target):
     for name in names:
         sys.modules.setdefault(name, type(sys)(name))
     vars(sys.modules[module])["MLIPInferenceCheckpoint"] = record
-    content = record()
-    content.__dict__.update(
-        model_config=model_config,
-        model_state_dict={},
-        ema_state_dict=ema,
-        tasks_config=tasks_config,
-    )
     try:
-        torch.save(content, target)
+        yield record
     finally:
         for name in names:
             del sys.modules[name]

@@ -1,22 +1,17 @@
 """Reading published files: their layouts, what is refused, and that nothing in them runs."""
 
-import pickle
 import subprocess
 import sys
 import zipfile
 
 import pytest
 import torch
-from checkpoint_files import rewrite
+from checkpoint_files import published_class, rewrite
 from conftest import DATA, VARIANTS, checkpoint
 
 from uma_md.files.checkpoint import read_checkpoint
 from uma_md.info import describe
 from uma_md.loading import UMASource
-
-
-class Marker:
-    """Stands for fairchem-core's class while a test writes a file."""
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -50,23 +45,12 @@ def test_the_averaged_weights_are_used_and_the_raw_ones_never_read():
     with zipfile.ZipFile(path) as archive:
         stored = sum("/data/" in name for name in archive.namelist())
     assert len(source.weights) < stored * 0.6
-    raw = torch.load(path, weights_only=False, pickle_module=_Lenient)
+    with published_class():
+        content = torch.load(path, weights_only=False)
     name = "backbone.sphere_embedding.weight"
     read = source.read([name], torch.float32)[name]
-    assert torch.equal(read, raw.ema_state_dict["module." + name])
-    assert not torch.equal(read, raw.model_state_dict[name])
-
-
-class _Lenient:
-    """A pickle module with a stand-in for fairchem-core's class, for the test above."""
-
-    class Unpickler(pickle.Unpickler):
-        def find_class(self, module, name):
-            if module.startswith("fairchem"):
-                return Marker
-            return super().find_class(module, name)
-
-    load = staticmethod(pickle.load)
+    assert torch.equal(read, content.ema_state_dict["module." + name])
+    assert not torch.equal(read, content.model_state_dict[name])
 
 
 def test_omegaconf_containers_are_read_as_plain_ones():

@@ -11,7 +11,8 @@ from ase.build import bulk
 from structures import structure
 
 from uma_md.batching import build_graph
-from uma_md.ranks.decomposition import Part, System, assign_owners
+from uma_md.ranks.decomposition import Part, assign_owners
+from uma_md.system import System
 
 CUTOFF, MOST = 6.0, 100_000
 CPU = torch.device("cpu")

@@ -10,11 +10,11 @@ from click.testing import CliRunner
 from conftest import checkpoint
 from hub_server import COMMIT, REPOSITORY, TAGGED, Hub, leftovers
 from huggingface_hub import constants
-from uma_md.known_models import KNOWN
 
 from uma_md import UMACalculator
 from uma_md.cli import main
 from uma_md.hub import download as hub
+from uma_md.hub.catalog import KNOWN
 from uma_md.info import describe
 
 NAME = "uma-s-1p2p1"
