@@ -45,7 +45,7 @@ def test_a_disk_that_fills_up_is_said_and_leaves_nothing(server, cache):
     """A limit on the size of files stands for the full disk: the same path through the client."""
     script = (
         "import resource, sys\n"
-        "from uma_md import hub\n"
+        "from uma_md.hub import download as hub\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
         "try: hub.download(sys.argv[1])\n"
         "except OSError as error: print(error)\n"
