@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase import Atoms
-from lammps_runs import BIN, Block, launch, run
+from lammps_runs import Block, launch, refuse, run
+from lammps_session import BIN
 from structures import structure
-from test_lammps_errors import refuse
 
 pytestmark = [pytest.mark.lammps, pytest.mark.mpi]
 SECONDS = 60  # a bound on hanging, not a timing
