@@ -1,4 +1,4 @@
-"""What ``pair_style uma`` refuses: one clear sentence on every rank, and the end of all processes."""
+"""What ``pair_style uma`` refuses: one clear sentence on every rank, and all processes end."""
 
 import shutil
 
