@@ -78,6 +78,7 @@ def test_forces_of_fixes_come_on_top(ranks, salt, calculators, tmp_path):
         moved[:, :2] -= np.round(moved[:, :2] / atoms.cell.lengths()[:2]) * atoms.cell.lengths()[:2]
         expected = atoms.get_forces() - 0.8 * moved + [0.1, -0.2, 0.3]
         near = np.maximum(0.0, 3.0 - (atoms.positions[:, 2] + 0.5))
+        assert near.any()
         expected[:, 2] += 2 * 0.5 * near
         assert np.abs(forces - expected).max() < 1e-7
     assert len(frames) == 5
