@@ -1,11 +1,9 @@
 """Running the real LAMMPS on real MPI ranks from tests, and reading what it found.
 
-One process serves many structures: each is a block of the script that ends in ``clear``.
+One script serves many structures: each is a block that ends in ``clear``.
 """
 
-import os
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,10 +11,9 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.lammps import Prism
 from ase.io.lammpsdata import write_lammps_data
+from lammps_session import BIN, ONE_THREAD, TIME_LIMIT, feed
 
-BIN = Path(sys.executable).parent
 BAR = 1.6021765e6  # of LAMMPS, per eV/angstrom^3 in units metal
-TIME_LIMIT = 300
 
 
 @dataclass
@@ -127,7 +124,7 @@ clear
 
 
 def static(blocks: list[Block], ranks: int, folder: Path) -> list[Finding]:
-    """Evaluate structures once each, in one LAMMPS process group."""
+    """Evaluate structures once each, by one script."""
     folder.mkdir(parents=True, exist_ok=True)
     script = "".join(
         block.setup(folder, index) + STATIC.format(name=folder / str(index))
@@ -153,24 +150,57 @@ def _read(block: Block, path: Path) -> Finding:
 
 
 def run(script: str, ranks: int, folder: Path) -> str:
-    """Run a script and return its log; it must end well."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Run a script and return what LAMMPS wrote; it must end well."""
+    ending = feed(script, ranks, folder)
+    assert not any(ending.errors), f"{ending.screen[-3000:]}\n{ending.errors}"
+    return ending.screen
+
+
+def refuse(script: str, folder: Path, message: str, ranks: int = 2) -> str:
+    """The script must end with one error on all ranks, whose parts come in order, before a run.
+
+    Returns what LAMMPS wrote.
+    """
+    ending = feed(script, ranks, folder)
+    assert all(ending.errors), f"{ending.screen[-3000:]}\n{ending.errors}"
+    assert len(set(ending.errors)) == 1
+    assert_parts(ending.screen, message)
+    return ending.screen
+
+
+def abort(script: str, folder: Path, message: str, ranks: int = 2) -> str:
+    """All processes of ``lmp`` must end with an exit code and a message as in ``refuse``.
+
+    Returns what LAMMPS wrote.
+    """
     result = launch(script, ranks, folder)
-    assert result.returncode == 0, f"{result.stdout[-3000:]}\n{result.stderr[-3000:]}"
+    assert result.returncode != 0, result.stdout[-3000:]
+    assert_parts(result.stdout + result.stderr, message)
     return result.stdout
+
+
+def assert_parts(text: str, message: str) -> None:
+    """A text must hold the parts of a message, which ``...`` divides, and no finished run."""
+    text = " ".join(text.split())
+    position = 0
+    for part in message.split(" ... "):
+        position = text.find(part, position)
+        assert position >= 0, f"{part!r} is missing from: {text[-2000:]}"
+    assert "Loop time" not in text
 
 
 def launch(
     script: str, ranks: int, folder: Path, *options: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run a script on some ranks, each with one thread, within a time limit."""
+    """Start ``lmp`` on some ranks, each with one thread, within a time limit."""
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "in.lmp").write_text(script)
     command = [BIN / "mpiexec", "-n", str(ranks), BIN / "lmp", "-in", "in.lmp", "-log", "none"]
     command += options
     return subprocess.run(
         list(map(str, command)),
         cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env=ONE_THREAD,
         capture_output=True,
         text=True,
         timeout=TIME_LIMIT,

@@ -39,8 +39,10 @@ def check(
 ) -> list[Atoms]:
     """Compare all snapshots of a name with a calculator, but every so many; returns them."""
     rows = thermo_of(log.split(f"watching {name}\n", 1)[1].split("watching ", 1)[0])
+    frames = list(frames_of(folder / f"{name}.dump", elements))
+    assert {step for step, _, _ in frames} == {step for step, _ in rows}, name
     found = []
-    for step, atoms, forces in frames_of(folder / f"{name}.dump", elements):
+    for step, atoms, forces in frames:
         if skip and step % skip == 0:
             continue
         natoms = len(atoms)

@@ -1,28 +1,15 @@
-"""What ``pair_style uma`` refuses: one clear sentence, every rank stopped, exit code not 0."""
+"""What ``pair_style uma`` refuses: one clear sentence on every rank, and all processes end."""
 
 import shutil
 
 import pytest
 from conftest import checkpoint
-from lammps_runs import Block, launch
+from lammps_runs import Block, abort, refuse
 from structures import structure
 
 from uma_md.export import export
 
 pytestmark = [pytest.mark.lammps, pytest.mark.mpi]
-
-
-def refuse(script: str, folder, message: str, ranks: int = 2) -> None:
-    """The script must fail with a message that holds the given parts, in order."""
-    folder.mkdir(parents=True, exist_ok=True)
-    result = launch(script, ranks, folder)
-    text = " ".join((result.stdout + result.stderr).split())
-    assert result.returncode != 0, text[-2000:]
-    position = 0
-    for part in message.split(" ... "):
-        position = text.find(part, position)
-        assert position >= 0, f"{part!r} is missing from: {text[-2000:]}"
-    assert "Loop time" not in text
 
 
 @pytest.fixture
@@ -101,14 +88,17 @@ def test_atoms_that_the_file_is_not_merged_for_are_refused(exported, tmp_path):
     refuse(script, tmp_path, "merged for, 0 and 1, found 1 and 1; export the model again")
 
 
-def test_atoms_at_one_place_and_too_dense_atoms_are_refused(block, exported, tmp_path):
+def test_atoms_at_one_place_are_refused(block, tmp_path):
     script = block.setup(tmp_path, 0) + "\nset atom 2 x 1.0 y 1.0 z 1.0\n"
     script += "set atom 3 x 1.0 y 1.0 z 1.0\nrun 0\n"
-    refuse(script, tmp_path, "atoms must be apart, but two of them are at the same place")
+    abort(script, tmp_path, "atoms must be apart, but two of them are at the same place")
+
+
+def test_atoms_too_dense_are_refused(exported, tmp_path):
     dense = structure("shear")
     dense.set_cell(dense.cell * 0.5, scale_atoms=True)
     script = Block(dense, exported("tiny-1p1", "omat")).setup(tmp_path, 0) + "\nrun 0\n"
-    refuse(script, tmp_path, "an atom must have at most 300 neighbors within the model's cutoff")
+    abort(script, tmp_path, "an atom must have at most 300 neighbors within the model's cutoff")
 
 
 def test_a_lone_atom_is_refused_by_models_without_them(exported, tmp_path):
@@ -119,12 +109,18 @@ def test_a_lone_atom_is_refused_by_models_without_them(exported, tmp_path):
     refuse(block.setup(tmp_path, 0) + "\nrun 0\n", tmp_path, message)
 
 
-def test_a_run_that_breaks_ends_on_every_rank_without_going_on(block, tmp_path):
-    """The box collapses in the middle of a run: no step is written after the error."""
-    script = block.setup(tmp_path, 0) + (
-        "\nfix squeeze all deform 1 x scale 0.5 y scale 0.5 z scale 0.5 remap x\nthermo 1\nrun 10\n"
-    )
-    refuse(script, tmp_path, "Setting up Verlet run ... an atom must have at most 300 neighbors")
+@pytest.mark.parametrize(
+    ("right", "wrong", "message"),
+    [
+        ("style uma", "style uma device tpu", "'device' must be auto, cpu or cuda, found 'tpu'"),
+        ("coeff * * ", "coeff * * none", "there is no file 'none"),
+        ("units metal", "units lj", "units must be metal or real, found 'lj'"),
+    ],
+)
+def test_an_error_ends_all_processes(right, wrong, message, block, tmp_path):
+    """In the style, in the file and at the start of a run: the program has a bad exit code."""
+    script = block.setup(tmp_path, 0).replace(right, wrong, 1) + "\nrun 0\n"
+    abort(script, tmp_path, message)
 
 
 def test_a_model_that_gives_nan_ends_the_run(changed, tmp_path):

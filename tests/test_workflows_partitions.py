@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lammps_runs import BIN, Block, launch
+from lammps_runs import Block, launch
+from lammps_session import BIN, ONE_THREAD, TIME_LIMIT
 from lammps_snapshots import check, watch
 from structures import structure
 
@@ -82,7 +83,12 @@ def test_instances_and_sub_communicators_from_python(exported, calculators, tmp_
     (tmp_path / "scripts.json").write_text(json.dumps(arguments))
     command = [BIN / "mpiexec", "-n", "3", sys.executable, LIBRARY, tmp_path]
     result = subprocess.run(
-        list(map(str, command)), capture_output=True, text=True, timeout=300, check=False
+        list(map(str, command)),
+        env=ONE_THREAD,
+        capture_output=True,
+        text=True,
+        timeout=TIME_LIMIT,
+        check=False,
     )
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
     for name, spec in specs.items():
