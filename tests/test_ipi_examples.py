@@ -231,17 +231,25 @@ def test_harmonic_kinetic_energies():
 
 @pytest.mark.lammps
 @pytest.mark.mpi
-def test_quantum_water(tmp_path):
-    box = water_box(2)
-    write(tmp_path / "water.xyz", box)
+def test_quantum_water(energy, tmp_path):
+    write(tmp_path / "water.xyz", water_box(2))
     names = ["4 beads, PIGLET", "16 beads, D2O", "4 beads, fix ipi", "4 beads, fix pimd/langevin"]
     program = [sys.executable, EXAMPLES / "quantum-water" / "quantum_water.py", *names]
     model = ["--model", checkpoint("tiny-1p2p1"), "--start", tmp_path / "water.xyz"]
-    options = ["--scale", "0.04", "--output", tmp_path / "results"]
+    results = tmp_path / "results"
+    options = ["--scale", "0.04", "--output", results]
     done = subprocess.run([*program, *model, *options], capture_output=True, text=True, check=True)
     table = [line for line in done.stdout.splitlines() if "±" in line]
     assert [line[:28].strip() for line in table] == names
-    assert "nan" not in done.stdout
-    assert (tmp_path / "results" / "quantum-water.png").exists()
-    heavy = (tmp_path / "results" / "16-beads-D2O" / "input.xml").read_text()
-    assert heavy.count("2.014000000000e+00") == 4
+    folders = [results / re.sub(r"\W+", "-", name) for name in names]
+    for line, folder in zip(table[:3], folders[:3], strict=True):
+        run = properties(folder / "run.out")
+        assert run[4, 0] == pytest.approx(energy, **CLOSE)
+        kinetic = 1000 * run[5:7, round(0.2 * len(run[0])) :].mean(axis=1)
+        hydrogen, _, all_atoms, _ = map(float, re.findall(r"\d+\.\d", line[28:])[:4])
+        assert [all_atoms, hydrogen] == pytest.approx(kinetic / [6, 4], abs=0.051)
+    piglet, heavy, light, langevin = [float(line.split()[-1]) for line in table]
+    assert piglet > light == langevin > heavy > 1000 * CLASSICAL  # the harmonic water's
+    masses = (folders[1] / "input.xml").read_text()
+    assert masses.count("2.014000000000e+00") == 4
+    assert (results / "quantum-water.png").exists()
