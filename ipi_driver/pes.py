@@ -14,23 +14,19 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-from ipi.pes.dummy import Dummy_driver
 from ipi.utils.messages import info, verbosity
 
 from ipi_driver.options import Options
 from ipi_driver.potential import UMAPotential
 from ipi_driver.template import read_template
-from ipi_driver.wire.protocol import Structures, repeat_last, without_padding
+from ipi_driver.wire.direct import DirectDriver
 
 __DRIVER_NAME__ = "uma"
 __DRIVER_CLASS__ = "UMADriver"
 
-Answer = tuple[float, np.ndarray, np.ndarray, str]
 
-
-class UMADriver(Dummy_driver):  # type: ignore[misc]  # of a package without types
-    """Answers i-PI's calls with one structure or a list of them, a list in one evaluation.
+class UMADriver(DirectDriver):
+    """A model that i-PI calls.
 
     Parameters
     ----------
@@ -51,33 +47,9 @@ class UMADriver(Dummy_driver):  # type: ignore[misc]  # of a package without typ
         verbose = options.pop("verbose", False)
         options.pop("verbosity", None)
         chosen = Options(extras=tuple(extras.split()), **options)
-        self._potential = UMAPotential(model, read_template(template), chosen, _say)
-        self._potential.warm_up()
-        super().__init__(verbose=verbose)
-
-    def compute_structure(self, cell: np.ndarray, pos: np.ndarray) -> Answer:
-        """Energy, forces, virial and extras of one structure, in atomic units."""
-        return self._compute_all([cell], [pos])[0]
-
-    def compute(
-        self, cell: np.ndarray | list[np.ndarray], pos: np.ndarray | list[np.ndarray]
-    ) -> Answer | list[Answer]:
-        """One answer for one structure, a list of answers for a list."""
-        if isinstance(cell, list):
-            return self._compute_all(cell, list(pos))
-        return self.compute_structure(cell, np.asarray(pos))
-
-    def _compute_all(self, cells: list[np.ndarray], positions: list[np.ndarray]) -> list[Answer]:
-        found = {len(one) for one in positions} - {self._potential.natoms}
-        if found:
-            raise ValueError(
-                f"i-PI and the template must have the same atoms, found {found.pop()} atoms in "
-                f"i-PI and {self._potential.natoms} in the template"
-            )
-        columns = np.array(cells, dtype=np.float64)
-        structures = Structures(columns.transpose(0, 2, 1), np.array(positions, dtype=np.float64))
-        results = self._potential(without_padding(structures))
-        return list(zip(*repeat_last(results, len(positions)), strict=True))
+        potential = UMAPotential(model, read_template(template), chosen, _say)
+        potential.warm_up()
+        super().__init__(potential, verbose=verbose)
 
 
 def _say(sentence: str) -> None:

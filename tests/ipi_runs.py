@@ -1,19 +1,17 @@
-"""Running the real i-PI with real drivers from tests, each with a time limit.
+"""Running the real i-PI with drivers from tests, each with a time limit.
 
-As a program, this file is a driver that sleeps in the middle of a computation:
-``python ipi_runs.py MARKER BATCHES ARGUMENTS OF uma-ipi``.
+Drivers are ``uma-ipi`` itself, or serve the analytic potential by the same code.
 """
 
 import gc
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,14 +25,18 @@ from ipi.engine.cell import Cell
 from ipi.engine.forcefields import FFSocket
 from ipi.interfaces.sockets import InterfaceSocket
 from ipi.utils.units import unit_to_internal
+from ipi_analytic import Analytic
+from ipi_process import IPI, Process
 
-from ipi_driver import potential
 from ipi_driver.cli import main
+from ipi_driver.wire.address import Address as DriverAddress
+from ipi_driver.wire.address import serve
 from ipi_driver.wire.driver import Driver
 from ipi_driver.wire.sockets import connect_unix
 
 BIN = Path(sys.executable).parent
 TIME_LIMIT = 100
+SECONDS = 20  # that an end may take on a busy machine; a hang takes for ever
 ANGSTROM = unit_to_internal("length", "angstrom", 1.0)
 ELECTRONVOLT = unit_to_internal("energy", "electronvolt", 1.0)
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -83,6 +85,13 @@ class Address:
         return ["--unix", self.name] + ["--shm"] * (self.mode == "shm")
 
     @property
+    def of_driver(self) -> DriverAddress:
+        """What a driver in this process is told."""
+        if self.mode == "inet":
+            return DriverAddress(port=self.port)
+        return DriverAddress(unix=self.name, shm=self.mode == "shm")
+
+    @property
     def path(self) -> Path:
         return Path(f"/tmp/ipi_{self.name}")
 
@@ -104,7 +113,13 @@ def free_port() -> int:
 
 
 class Server:
-    """An i-PI process with the given force field, killed when its time is over."""
+    """An i-PI process with the given force field, killed when its time is over.
+
+    Parameters
+    ----------
+    beside
+        Programs of one MPI job, whose first rank i-PI is.
+    """
 
     def __init__(
         self, folder: Path, atoms: Atoms, field: str, beads=6, steps=3, cell="", beside=()
@@ -112,39 +127,25 @@ class Server:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.field = field
-        self.command = [BIN / "i-pi", "input.xml"]
-        if beside:  # programs of one MPI job, which MPICH's launcher now and then ends too early
-            launcher = [BIN / "mpiexec", "-disable-auto-cleanup", "-n", "1"]
-            self.command = [*launcher, *self.command, ":", *beside]
+        # MPICH's launcher now and then ends programs too early, unless told not to
+        launcher = [BIN / "mpiexec", "-disable-auto-cleanup", "-n", "1", *IPI, ":"]
+        self._job = [str(word) for word in (*launcher, *beside)] if beside else []
         write(folder / "init.extxyz", atoms)
         text = INPUT.format(field=field, beads=beads, steps=steps, cell=cell)
         (folder / "input.xml").write_text(text)
 
     def __enter__(self):
-        with (self.folder / "log").open("w") as log:
-            self.process = subprocess.Popen(
-                self.command,
-                cwd=self.folder,
-                env=ENVIRONMENT,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        self._timer = threading.Timer(TIME_LIMIT, self.kill)
+        self.process = Process(self.folder, self._job)
+        self._timer = threading.Timer(TIME_LIMIT, self.process.kill)
         self._timer.start()
         return self
 
     def __exit__(self, *_):
         self._timer.cancel()
-        self.kill()
-        self.process.wait()
+        self.process.kill()
+        self.process.wait(TIME_LIMIT)
         for name in re.findall(r"<address>\s*(\S+?)\s*</address>", self.field):
             Path(f"/tmp/ipi_{name}").unlink(missing_ok=True)  # which i-PI leaves when killed
-
-    def kill(self):
-        """End i-PI and what its job started, without a word."""
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
 
     @property
     def log(self) -> str:
@@ -152,22 +153,21 @@ class Server:
 
     def finish(self) -> str:
         """Wait for the end; returns the table of properties as printed, after its header."""
-        code = self.process.wait(TIME_LIMIT)
-        assert code == 0, self.log[-3000:]
+        assert self.process.wait(TIME_LIMIT) == 0, self.log[-3000:]
         lines = (self.folder / "sim.out").read_text().splitlines()
         return "\n".join(line for line in lines if not line.startswith("#"))
 
 
-def options(template: Path, *words, model: Path | None = None) -> list[str]:
+def options(template: Path, *words) -> list[str]:
     """Arguments of ``uma-ipi`` for the small model in float64."""
-    model = model or checkpoint("tiny-1p2p1")
+    model = checkpoint("tiny-1p2p1")
     fixed = ["--template", template, "--task", "omol", "--dtype", "float64", "--device", "cpu"]
     return [str(word) for word in (model, *fixed, "--wait", TIME_LIMIT / 2, *words)]
 
 
-def drive(template: Path, *words, model: Path | None = None) -> Result:
+def drive(template: Path, *words) -> Result:
     """Run ``uma-ipi`` in this process until it ends."""
-    return CliRunner().invoke(main, options(template, *words, model=model))
+    return CliRunner().invoke(main, options(template, *words))
 
 
 @contextmanager
@@ -190,20 +190,17 @@ def program(command: list):
         process.communicate()
 
 
-def driver(template: Path, *words, model: Path | None = None):
+def driver(template: Path, *words):
     """``uma-ipi`` in a process of its own."""
-    return program(
-        [sys.executable, "-m", "ipi_driver.cli", *options(template, *words, model=model)]
-    )
+    return program([sys.executable, "-m", "ipi_driver.cli", *options(template, *words)])
 
 
 @contextmanager
-def sleeping_driver(marker: Path, template: Path, *words, batches=2):
-    """A driver in a process of its own that sleeps in the middle of a batch.
+def sleeping(command: list, marker: Path):
+    """A driver in a process of its own that leaves a marker, and sleeps in the middle of a batch.
 
     ``process.sleeps()`` waits until it does.
     """
-    command = [sys.executable, __file__, marker, batches, *options(template, *words)]
     with program(command) as process:
 
         def sleeps():
@@ -217,14 +214,38 @@ def sleeping_driver(marker: Path, template: Path, *words, batches=2):
         yield process
 
 
-class SleepingPotential(potential.UMAPotential):
-    """Sleeps in the middle of one batch, once it has left a marker."""
+def sleeping_driver(marker: Path, template: Path, *words):
+    """``uma-ipi`` that sleeps in the middle of its third batch."""
+    program = Path(__file__).with_name("ipi_sleeping.py")
+    return sleeping([sys.executable, program, marker, *options(template, *words)], marker)
 
-    def __call__(self, structures):
-        if self.tally.batches == int(sys.argv[2]):
-            Path(sys.argv[1]).touch()
-            time.sleep(10 * TIME_LIMIT)
-        return super().__call__(structures)
+
+ANALYTIC = [sys.executable, Path(__file__).with_name("ipi_analytic.py")]
+
+
+def analytic_driver(*words):
+    """A driver with the analytic potential in a process of its own."""
+    return program([*ANALYTIC, *words])
+
+
+def sleeping_analytic_driver(marker: Path, *words):
+    """A driver with the analytic potential that sleeps in the middle of its third batch."""
+    return sleeping([*ANALYTIC, "--sleep", marker, *words], marker)
+
+
+def wait_until_ready(process) -> None:
+    """Wait until a driver in a process of its own looks for i-PI."""
+    line = "-"
+    while line and "ready" not in line:
+        line = process.stdout.readline()
+    assert line
+
+
+def serve_analytic(address: Address) -> Analytic:
+    """Serve the analytic potential in this process until i-PI says EXIT."""
+    potential = Analytic()
+    serve(potential, address.of_driver, lambda _: None)
+    return potential
 
 
 class Field:
@@ -287,8 +308,3 @@ def _in_electronvolt(energy, forces, virial, extras):
         np.reshape(virial, (3, 3)) / ELECTRONVOLT,
         extras,
     )
-
-
-if __name__ == "__main__":
-    potential.UMAPotential = SleepingPotential
-    main(sys.argv[3:])

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ase import units
+from ase import Atoms, units
 from ase.io import read, write
 from conftest import checkpoint
 from structures import water_box
@@ -79,59 +79,141 @@ def _shell(command: str, folder: Path) -> None:
 
 
 def properties(path: Path) -> np.ndarray:
-    """Rows of a table that i-PI wrote."""
-    return np.loadtxt(path, ndmin=2)
+    """Columns of a table that i-PI wrote."""
+    return np.loadtxt(path, ndmin=2).T
+
+
+# Energies of a checkpoint in single precision, eV
+CLOSE = {"abs": 1e-5}
+# What the conserved quantity may vary in three steps, eV; without the right forces, pressures and
+# masses it varies by what the potential does, ten times as much.
+DRIFTS = {"pimd-nvt": 3e-5, "fix-ipi": 3e-5, "pimd-npt": 5e-6, "trpmd": 5e-6}
+CLASSICAL = 1.5 * units.kB * 300  # kinetic energy of an atom, eV
+
+
+@pytest.fixture
+def energy(calculators) -> float:
+    """ASE's energy of what the runs start from."""
+    return calculators("tiny-1p2p1", dtype="float32").get_potential_energy(water_box(2))
+
+
+def check_path_integral(name: str, folder: Path, energy: float) -> np.ndarray:
+    """Three steps from beads that are all at one point; returns the columns."""
+    table = properties(folder / "run.out")
+    step, _, conserved, _, potential, kinetic, kinetic_hydrogen = table[:7]
+    assert step.tolist() == [0, 1, 2, 3]
+    assert potential[0] == pytest.approx(energy, **CLOSE)
+    assert np.ptp(conserved) < DRIFTS[name]
+    assert len(np.unique(potential)) == 4
+    # a point has no virial of its own: the kinetic energy is classical, and grows with the beads
+    assert kinetic[0] == pytest.approx(6 * CLASSICAL, rel=1e-5)
+    assert kinetic_hydrogen[0] == pytest.approx(4 * CLASSICAL, rel=1e-5)
+    assert (np.diff(kinetic) > 0).all()
+    assert (np.diff(kinetic_hydrogen) > 0).all()
+    assert kinetic[3] < 1.1 * kinetic[0]
+    return table
 
 
 @pytest.mark.parametrize("name", ["pimd-nvt", "pimd-npt", "trpmd"])
-def test_path_integrals(name, tmp_path):
-    here = run(name, tmp_path, 3)
-    table = properties(here / "run.out")
-    assert table[:, 0].tolist() == [0, 1, 2, 3]
-    assert np.isfinite(table).all()
-    assert len(np.unique(table[:, 4])) == 4  # the potential
+def test_path_integrals(name, energy, tmp_path):
+    table = check_path_integral(name, run(name, tmp_path, 3), energy)
     if name == "pimd-npt":
-        assert len(np.unique(table[:, 7])) > 1  # the volume
+        volume = table[7]
+        assert volume[0] == pytest.approx(water_box(2).get_volume(), rel=1e-6)
+        assert len(np.unique(volume)) == 4
 
 
-def test_replica_exchange(tmp_path):
+def test_replica_exchange(energy, tmp_path):
     here = run("replica-exchange", tmp_path, 3)
-    heat = [properties(here / f"{name}_run.out")[0, 3] for name in ("cold", "mild", "warm", "hot")]
-    assert heat == pytest.approx([280, 298, 318, 340])
+    names = ("cold", "mild", "warm", "hot")
+    boxes = np.array([properties(here / f"{name}_run.out") for name in names])
+    _, _, conserved, heat, _, potential = boxes.swapaxes(0, 1)
+    temperatures = [280, 298, 318, 340]
+    assert heat[:, 0] == pytest.approx(temperatures)
+    assert np.sort(heat, axis=0) == pytest.approx(np.tile(temperatures, (4, 1)).T)
+    assert potential[:, 0] == pytest.approx([energy] * 4, **CLOSE)
+    assert np.ptp(conserved, axis=1).max() < 5e-6
+    assert np.ptp(potential, axis=1).min() > 1e-4
 
 
-def test_a_band_of_images(tmp_path):
+def test_a_band_of_images(calculators, tmp_path):
     here = run("neb", tmp_path, 2)
     table = properties(here / "run.out")
-    assert table.shape[1] == 1 + 8
-    assert table[0, 1] == pytest.approx(table[0, 8])  # both ends are the same pyramid
-    assert len(read(EXAMPLES / "neb" / "path.xyz", ":")) == 8
+    images = read(EXAMPLES / "neb" / "path.xyz", ":")
+    calculator = calculators("tiny-1p2p1", dtype="float32")
+    energies = [calculator.get_potential_energy(image) for image in images]
+    assert table[1:, 0] == pytest.approx(energies, **CLOSE)
+    assert table[1, 0] == pytest.approx(table[8, 0], **CLOSE)  # both ends are the same pyramid
+    assert np.ptp(table[[1, 8]], axis=1).max() == 0  # which stay where they are
+    assert (np.diff(table[2:8]) < 0).all()  # while the images between them relax
 
 
-def test_phonons(tmp_path):
+def test_phonons(calculators, tmp_path):
+    """Force constants are ASE's, without those that move or rotate the molecule as a whole."""
     here = run("phonons", tmp_path, 20)
-    assert np.loadtxt(here / "run.phonons.hess").shape == (9, 9)
-    assert len(np.loadtxt(here / "run.phonons.eigval")) == 9
+    atoms = read(here / "molecule.xyz")
+    atoms.calc = calculators("tiny-1p2p1")
+    weights = np.sqrt(np.repeat(atoms.get_masses(), 3))
+    others = np.eye(9) - rigid_motions(atoms)
+    dynamical = others @ (hessian(atoms, 0.01) / np.outer(weights, weights)) @ others
+    found = np.loadtxt(here / "run.phonons.hess")
+    assert np.abs(found).max() > 1e-3
+    assert found == pytest.approx(dynamical * np.outer(weights, weights), abs=1e-8)
+    dalton = 1822.888486  # electron masses
+    squares = np.linalg.eigvalsh(dynamical) / dalton
+    assert np.loadtxt(here / "run.phonons.eigval") == pytest.approx(squares, abs=1e-12)
+    assert (np.abs(squares) > 1e-8).sum() == 3
+
+
+def hessian(atoms: Atoms, step: float) -> np.ndarray:
+    """Central differences of forces; step in bohr, hartree/bohr^2."""
+    angstrom, electronvolt = 1.8897261, 0.036749326  # in atomic units, as i-PI has them
+    rest, rows = atoms.positions.copy(), []
+    for move in np.eye(rest.size).reshape(-1, *rest.shape) * step / angstrom:
+        sides = []
+        for positions in (rest - move, rest + move):
+            atoms.positions = positions
+            sides.append(atoms.get_forces().ravel())
+        rows.append((sides[0] - sides[1]) / (2 * step))
+    atoms.positions = rest
+    return (np.array(rows) + np.transpose(rows)) / 2 * electronvolt / angstrom
+
+
+def rigid_motions(atoms: Atoms) -> np.ndarray:
+    """Projector onto translations and rotations, in coordinates weighted by masses."""
+    away = atoms.positions - atoms.get_center_of_mass()
+    moves = [np.broadcast_to(axis, away.shape) for axis in np.eye(3)]
+    moves += [np.cross(axis, away) for axis in np.eye(3)]
+    weighted = [(np.sqrt(atoms.get_masses())[:, None] * move).ravel() for move in moves]
+    basis, _ = np.linalg.qr(np.transpose(weighted))
+    return basis @ basis.T
 
 
 @pytest.mark.lammps
 @pytest.mark.mpi
-def test_lammps_as_a_driver_of_i_pi(tmp_path):
-    here = run("fix-ipi", tmp_path, 3)
-    table = properties(here / "run.out")
-    assert table[:, 0].tolist() == [0, 1, 2, 3]
-    assert np.isfinite(table).all()
+def test_lammps_as_a_driver_of_i_pi(energy, tmp_path):
+    check_path_integral("fix-ipi", run("fix-ipi", tmp_path, 3), energy)
 
 
 @pytest.mark.lammps
 @pytest.mark.mpi
-def test_path_integrals_in_lammps(tmp_path):
+def test_path_integrals_in_lammps(energy, tmp_path):
     here = run("pimd-langevin", tmp_path, 3)
+    estimators = []
     for bead in range(4):
         log = (here / f"log.lammps.{bead}").read_text()
         rows = re.findall(r"^ +([0-3])((?: +\S+){12}) *$", log, re.MULTILINE)
         assert [row[0] for row in rows] == ["0", "1", "2", "3"], log
-        assert np.isfinite([[float(word) for word in row[1].split()] for row in rows]).all()
+        table = np.array([row[1].split() for row in rows], dtype=float)
+        assert table[0, 1] == pytest.approx(energy, **CLOSE)
+        assert len(np.unique(table[:, 1])) == 4
+        estimators.append(table[:, 6:9])  # of the kinetic energy, the same for all beads
+    assert np.ptp(estimators, axis=0).max() == 0
+    primitive, _, centroid_virial = np.transpose(estimators[0])
+    assert primitive[0] == pytest.approx(4 * 6 * CLASSICAL, rel=1e-4)  # no spring is stretched
+    assert centroid_virial[0] == pytest.approx(6 * CLASSICAL, rel=1e-4)
+    assert (np.diff(centroid_virial) > 0).all()
+    assert centroid_virial[3] < 1.1 * centroid_virial[0]
 
 
 def quantum_water() -> dict:
@@ -149,17 +231,25 @@ def test_harmonic_kinetic_energies():
 
 @pytest.mark.lammps
 @pytest.mark.mpi
-def test_quantum_water(tmp_path):
-    box = water_box(2)
-    write(tmp_path / "water.xyz", box)
+def test_quantum_water(energy, tmp_path):
+    write(tmp_path / "water.xyz", water_box(2))
     names = ["4 beads, PIGLET", "16 beads, D2O", "4 beads, fix ipi", "4 beads, fix pimd/langevin"]
     program = [sys.executable, EXAMPLES / "quantum-water" / "quantum_water.py", *names]
     model = ["--model", checkpoint("tiny-1p2p1"), "--start", tmp_path / "water.xyz"]
-    options = ["--scale", "0.04", "--output", tmp_path / "results"]
+    results = tmp_path / "results"
+    options = ["--scale", "0.04", "--output", results]
     done = subprocess.run([*program, *model, *options], capture_output=True, text=True, check=True)
     table = [line for line in done.stdout.splitlines() if "±" in line]
     assert [line[:28].strip() for line in table] == names
-    assert "nan" not in done.stdout
-    assert (tmp_path / "results" / "quantum-water.png").exists()
-    heavy = (tmp_path / "results" / "16-beads-D2O" / "input.xml").read_text()
-    assert heavy.count("2.014000000000e+00") == 4
+    folders = [results / re.sub(r"\W+", "-", name) for name in names]
+    for line, folder in zip(table[:3], folders[:3], strict=True):
+        run = properties(folder / "run.out")
+        assert run[4, 0] == pytest.approx(energy, **CLOSE)
+        kinetic = 1000 * run[5:7, round(0.2 * len(run[0])) :].mean(axis=1)
+        hydrogen, _, all_atoms, _ = map(float, re.findall(r"\d+\.\d", line[28:])[:4])
+        assert [all_atoms, hydrogen] == pytest.approx(kinetic / [6, 4], abs=0.051)
+    piglet, heavy, light, langevin = [float(line.split()[-1]) for line in table]
+    assert piglet > light == langevin > heavy > 1000 * CLASSICAL  # the harmonic water's
+    masses = (folders[1] / "input.xml").read_text()
+    assert masses.count("2.014000000000e+00") == 4
+    assert (results / "quantum-water.png").exists()

@@ -1,26 +1,28 @@
-"""What goes wrong in a run: it goes on, or it ends in seconds with the right sentence."""
+"""What goes wrong between i-PI and a driver: a run goes on, or all ends in seconds.
 
-import os
-import re
-import signal
-import socket
+The potential is an analytic one, so that a driver is there at once; what `uma-ipi` itself says
+and does: ``test_ipi_command.py``.
+"""
+
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 from ase import Atoms
 from structures import water_box
 
 pytest.importorskip("ipi", reason="i-PI is not installed")
-from ipi_runs import Address, Server, drive, driver, sleeping_driver
-
-from ipi_driver.beads.engine import LocalEngine
+from ipi_runs import (
+    SECONDS,
+    Address,
+    Server,
+    analytic_driver,
+    serve_analytic,
+    sleeping_analytic_driver,
+    wait_until_ready,
+)
 
 pytestmark = pytest.mark.ipi
-
-STEPS = 10
-SECONDS = 20  # that an end may take on a busy machine; a hang takes for ever
 
 
 @pytest.fixture(scope="module")
@@ -31,22 +33,13 @@ def water():
 @pytest.fixture(scope="module")
 def undisturbed(water, tmp_path_factory):
     address = Address()
-    folder = tmp_path_factory.mktemp("undisturbed")
-    with serve(folder, water, address.field(2)) as server:
-        assert drive(folder / "init.extxyz", *address.options).exit_code == 0
+    with serve(tmp_path_factory.mktemp("undisturbed"), water, address.field(2)) as server:
+        serve_analytic(address)
         return server.finish()
 
 
 def serve(folder: Path, atoms: Atoms, field: str) -> Server:
-    return Server(folder, atoms, field, beads=4, steps=STEPS)
-
-
-def wait_until_ready(process) -> None:
-    """Wait until a driver has loaded its model and looks for i-PI."""
-    line = "-"
-    while line and "ready, connecting to i-PI" not in line:
-        line = process.stdout.readline()
-    assert line
+    return Server(folder, atoms, field, beads=4, steps=10)
 
 
 def segments(server: Server) -> list[Path]:
@@ -57,15 +50,15 @@ def segments(server: Server) -> list[Path]:
 def test_a_run_goes_on_with_a_second_driver_after_kill(mode, water, undisturbed, tmp_path):
     address = Address(mode)
     server = serve(tmp_path, water, address.field(2))
-    template = tmp_path / "init.extxyz"
     with (
-        sleeping_driver(tmp_path / "sleeps", template, *address.options) as victim,
-        driver(template, *address.options) as other,
+        sleeping_analytic_driver(tmp_path / "sleeps", *address.options) as victim,
+        analytic_driver(*address.options) as other,
     ):
         wait_until_ready(victim)
         wait_until_ready(other)
         with server:
             victim.sleeps()
+            assert len(segments(server)) == (12 if mode == "shm" else 0)
             victim.kill()
             assert server.finish() == undisturbed
             assert other.wait(SECONDS) == 0
@@ -78,167 +71,92 @@ def test_a_run_goes_on_with_a_late_driver_after_kill(consolidate, water, undistu
     address = Address()
     field = address.field(2 if consolidate else 1, consolidate)
     with serve(tmp_path, water, field) as server:
-        template = tmp_path / "init.extxyz"
-        with sleeping_driver(tmp_path / "sleeps", template, *address.options) as victim:
+        with sleeping_analytic_driver(tmp_path / "sleeps", *address.options) as victim:
             victim.sleeps()
             victim.kill()
             victim.wait(SECONDS)
-        done = drive(template, *address.options)
-        assert done.exit_code == 0, done.output
+        serve_analytic(address)
         assert server.finish() == undisturbed
 
 
 def test_exit_ends_a_driver_while_it_computes(water, undisturbed, tmp_path):
     """i-PI says EXIT to a driver that takes longer than its timeout."""
     address = Address()
-    with serve(tmp_path, water, address.field(2, timeout=6)) as server:
-        template = tmp_path / "init.extxyz"
-        with sleeping_driver(tmp_path / "sleeps", template, *address.options) as slow:
-            slow.sleeps()
-            with driver(template, *address.options):
-                assert slow.wait(6 + SECONDS) == 0
-                assert "i-PI said EXIT: " in slow.stdout.read()
-                assert server.finish() == undisturbed
+    with (
+        serve(tmp_path, water, address.field(2, timeout=3)) as server,
+        sleeping_analytic_driver(tmp_path / "sleeps", *address.options) as slow,
+    ):
+        slow.sleeps()
+        with analytic_driver(*address.options) as other:
+            assert slow.wait(3 + SECONDS) == 0
+            assert "i-PI said EXIT: " in slow.stdout.read()
+            assert server.finish() == undisturbed
+            assert other.wait(SECONDS) == 0
 
 
 @pytest.mark.parametrize("mode", ["unix", "inet", "shm"])
 def test_a_driver_ends_when_i_pi_is_gone(mode, water, tmp_path):
     address = Address(mode)
-    with serve(tmp_path, water, address.field(2)) as server:
-        template = tmp_path / "init.extxyz"
-        with sleeping_driver(tmp_path / "sleeps", template, *address.options) as process:
-            process.sleeps()
-            server.kill()
-            assert process.wait(SECONDS) == 1
-            assert "i-PI must say EXIT before it closes the connection" in process.stdout.read()
-    address.path.unlink(missing_ok=True)
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_ends_a_driver_and_not_the_run(number, code, water, undisturbed, tmp_path):
-    address = Address()
-    with serve(tmp_path, water, address.field(2)) as server:
-        template = tmp_path / "init.extxyz"
-        with sleeping_driver(tmp_path / "sleeps", template, *address.options) as process:
-            process.sleeps()
-            process.send_signal(number)
-            assert process.wait(SECONDS) == code
-            name = signal.Signals(number).name
-            assert process.stdout.read().endswith(f"uma-ipi: ended by {name}\n")
-        done = drive(template, *address.options)
-        assert done.exit_code == 0, done.output
-        assert server.finish() == undisturbed
+    with (
+        serve(tmp_path, water, address.field(2)) as server,
+        sleeping_analytic_driver(tmp_path / "sleeps", *address.options) as driver,
+    ):
+        driver.sleeps()
+        server.process.kill()
+        assert driver.wait(SECONDS) == 1
+        said = driver.stdout.read()
+        assert "Disconnected: i-PI must say EXIT before it closes the connection" in said
 
 
 def test_a_driver_waits_for_i_pi(water, undisturbed, tmp_path):
     address = Address()
-    server = serve(tmp_path, water, address.field(2))
-    with driver(tmp_path / "init.extxyz", *address.options) as process:
-        wait_until_ready(process)
+    with analytic_driver(*address.options) as driver:
+        wait_until_ready(driver)
         time.sleep(0.5)
-        with server:
-            assert process.wait(60) == 0
+        assert driver.poll() is None
+        with serve(tmp_path, water, address.field(2)) as server:
             assert server.finish() == undisturbed
+            assert driver.wait(SECONDS) == 0
 
 
-def test_a_driver_does_not_wait_for_ever(water, tmp_path):
-    template = template_of(water, tmp_path)
-    address = Address()
-    done = drive(template, *address.options, "--wait", 0.3)
-    assert done.exit_code == 1
-    assert "found no such file for 0.3 s: start i-PI" in done.output
-    with socket.socket(socket.AF_UNIX) as stale:
-        stale.bind(str(address.path))
-    done = drive(template, *address.options, "--wait", 0.3)
-    assert done.exit_code == 1
-    assert "a socket file may be left over from an earlier i-PI" in done.output
-    assert address.path.exists()  # it is not ours to remove
-    address.path.unlink()
+@pytest.mark.parametrize(
+    ("batch", "sentence"),
+    [
+        (1, "and --shm only where i-PI's input says mode='shm'"),
+        (2, "found no name of shared memory: write mode='shm' in i-PI's input"),
+    ],
+)
+def test_a_driver_with_shared_memory_refuses_an_i_pi_without(batch, sentence, water, tmp_path):
+    address = Address("unix")
+    with serve(tmp_path, water, address.field(batch)) as server:
+        address.mode = "shm"
+        with pytest.raises(ValueError, match=sentence):
+            serve_analytic(address)
+        assert ends(server)
 
 
-def template_of(atoms: Atoms, folder: Path) -> Path:
-    path = folder / "init.extxyz"
-    atoms.write(path)
-    return path
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_driver_without_shared_memory_refuses_an_i_pi_with_it(batch, water, tmp_path):
+    address = Address("shm")
+    with serve(tmp_path, water, address.field(batch)) as server:
+        address.mode = "unix"
+        sentence = "found mode='shm' in i-PI's input: start uma-ipi with --shm"
+        with pytest.raises(ValueError, match=sentence):
+            serve_analytic(address)
+        assert ends(server)
 
 
-def refused(atoms: Atoms, folder: Path, sentence: str, *words, mode="unix", template=None, **field):
-    """A driver with this template ends with this sentence, and i-PI can be ended afterwards."""
+@pytest.mark.parametrize("mode", ["unix", "shm"])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_other_atoms_than_the_drivers_are_refused(mode, batch, tmp_path):
     address = Address(mode)
-    with Server(folder, atoms, address.field(**field), beads=2) as server:
-        words = (*address.options, *words)
-        done = drive(template or folder / "init.extxyz", *words)
-        assert done.exit_code == 1
-        assert re.search(sentence, done.output), done.output
-        server.process.send_signal(signal.SIGTERM)
-        server.process.wait(SECONDS)
+    with serve(tmp_path, water_box(2), address.field(batch)) as server:
+        with pytest.raises(ValueError, match="found 6 atoms in i-PI and 3 in the template"):
+            serve_analytic(address)
+        assert ends(server)
 
 
-def test_other_atoms_than_the_templates_are_refused(water, tmp_path):
-    (tmp_path / "other").mkdir()
-    other = template_of(water_box(2), tmp_path / "other")
-    sentence = "found 3 atoms in i-PI and 6 in the template: give the template of this run"
-    refused(water, tmp_path / "run", sentence, template=other, batch=2)
-
-
-def test_a_template_without_cell_is_refused_in_a_periodic_run(water, tmp_path):
-    (tmp_path / "other").mkdir()
-    cluster = Atoms(water.symbols, water.positions)
-    other = template_of(cluster, tmp_path / "other")
-    sentence = "the template is not periodic along a, so i-PI's cell must leave the cutoff"
-    refused(water, tmp_path / "run", sentence, template=other)
-
-
-def test_both_ends_must_agree_on_shared_memory(water, tmp_path):
-    for batch in (1, 2):
-        address = Address("shm")
-        address.mode = "unix"  # so that uma-ipi is not told
-        field = address.field(batch).replace("'unix'", "'shm'")
-        with Server(tmp_path / str(batch), water, field, beads=2):
-            done = drive(tmp_path / str(batch) / "init.extxyz", *address.options)
-            assert done.exit_code == 1
-            assert "found mode='shm' in i-PI's input: start uma-ipi with --shm" in done.output
-    sentence = "--shm only where i-PI's input says mode='shm'|found no name of shared memory"
-    refused(water, tmp_path / "reverse", sentence, "--shm", batch=2)
-
-
-def test_not_a_number_is_refused(water, tmp_path, monkeypatch):
-    evaluate = LocalEngine.evaluate
-
-    def spoil(self, cells, positions):
-        found = evaluate(self, cells, positions)
-        found.forces[-1, 0, 0] = np.nan if len(positions) > 1 else 0
-        return found
-
-    monkeypatch.setattr(LocalEngine, "evaluate", spoil)
-    refused(water, tmp_path, "energy and forces must be finite, the model gave NaN", batch=2)
-
-
-def test_what_cannot_be_served_is_refused_at_start(water, tmp_path):
-    template = template_of(water, tmp_path)
-    for words, sentence in (
-        ((), "one of --unix NAME, --port PORT and --mpi must be given"),
-        (("--unix", "a", "--port", 1), "one of --unix NAME, --port PORT and --mpi must be given"),
-        (("--port", 1, "--shm"), "--shm needs the address of i-PI's input as --unix NAME"),
-        (("--unix", "a" * 200), "the address of i-PI must be one to connect to"),
-        (("--unix", "a", "--skin", 11), "skin must be 0 to 10 angstrom, found 11"),
-        (("--unix", "a", "--charge", 101), "charge must be -100 to 100, found 101"),
-        (("--unix", "a", "--task", "x"), "task must be one of"),
-        (("--unix", "a", "--template", tmp_path / "none"), "found .*none: No such file"),
-    ):
-        done = drive(template, *words, "--wait", 0)
-        assert done.exit_code == 1
-        assert re.search(sentence, done.output), done.output
-
-
-def test_sockets_are_on_this_machine_unless_told_otherwise(water, tmp_path, monkeypatch):
-    found = []
-
-    def refuse(place, timeout):
-        found.append(place)
-        raise ConnectionRefusedError
-
-    monkeypatch.setattr(socket, "create_connection", refuse)
-    drive(template_of(water, tmp_path), "--port", 31415, "--wait", 0)
-    assert found == [("localhost", 31415)]
-    assert os.environ.get("PMI_SIZE") is None  # no rank of an MPI job
+def ends(server: Server) -> bool:
+    """Whether i-PI can be ended, and does not hang."""
+    server.process.terminate()
+    return server.process.wait(SECONDS) == 0
