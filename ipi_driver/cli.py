@@ -55,7 +55,7 @@ def _explain(error: BaseException) -> tuple[int, str]:
     if is_out_of_memory(error):
         return 1, "Error: the structures must fit into memory, found none left"
     if isinstance(error, (OSError, ValueError, TypeError, RuntimeError)):
-        return 1, f"Error: {sentence_of(error)}"
+        return 1, f"Error: {sentence_of(error).partition(chr(10))[0]}"
     return 1, ""
 
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // What the code in a model file may do: arithmetic on tensors, and nothing else. Some operators of
 // TorchScript read or write files, so the code is checked before any of it runs.
-// uma_md/scripted_code.py does the same in Python.
+// uma_md/files/scripted_code.py does the same in Python.
 
 #ifndef UMA_SCRIPTED_CODE_H
 #define UMA_SCRIPTED_CODE_H

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +79,7 @@ class UMACalculator(Calculator):
         **options: Any,
     ) -> None:
         given = {name: options.pop(name) for name in RunOptions.names() if name in options}
+        _check_known(options)
         super().__init__(**options)
         self._model = model
         self._ranks: Ranks | None = None
@@ -193,3 +195,13 @@ class UMACalculator(Calculator):
             return SpatialEvaluator(self._ranks, self._potential)([system])
         limits = self.metadata.cutoff, self.metadata.max_neighbors
         return self._potential.properties(build_graph(*system, *limits, self.device))
+
+
+def _check_known(options: dict[str, Any]) -> None:
+    """Refuse keywords that neither this calculator nor ASE's ``Calculator`` knows."""
+    known = {*RunOptions.names(), *signature(Calculator.__init__).parameters} - {"self", "kwargs"}
+    unknown = sorted(set(options) - known)
+    if unknown:
+        raise TypeError(
+            f"options of UMACalculator must be {', '.join(sorted(known))}; found {unknown[0]!r}"
+        )
