@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from ase_results import Results
 from checkpoint_files import rewrite
 
 from uma_md import UMACalculator
@@ -31,6 +32,19 @@ def calculators():
         if key not in made:
             made[key] = UMACalculator(checkpoint(variant), task, device="cpu", dtype=dtype)
         return made[key]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def results(calculators):
+    """What the calculators give, as ``ase_results.Results`` by variant and task."""
+    made: dict[tuple[str, str], Results] = {}
+
+    def get(variant: str, task: str = "omol") -> Results:
+        if (variant, task) not in made:
+            made[variant, task] = Results(calculators(variant, task))
+        return made[variant, task]
 
     return get
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
+from ase.stress import full_3x3_to_voigt_6_stress
+from ase_results import Results
 from lammps_runs import BAR
 
 WATCH = """
@@ -33,11 +35,11 @@ def check(
     folder: Path,
     name: str,
     elements: list[str],
-    calculator,
+    results: Results,
     skip: int = 0,
     only_energies: bool = False,
 ) -> list[Atoms]:
-    """Compare all snapshots of a name with a calculator, but every so many; returns them."""
+    """Compare all snapshots of a name with ASE, but every so many; returns them."""
     rows = thermo_of(log.split(f"watching {name}\n", 1)[1].split("watching ", 1)[0])
     frames = list(frames_of(folder / f"{name}.dump", elements))
     assert {step for step, _, _ in frames} == {step for step, _ in rows}, name
@@ -48,15 +50,14 @@ def check(
         natoms = len(atoms)
         where = f"{name}, step {step}, {natoms} atoms"
         assert (step, natoms) in rows, where
-        atoms.calc = calculator
-        expected = atoms.get_potential_energy()
+        expected = results(atoms)
         # Some commands set the clock back, and a step comes again.
-        row = min(rows[step, natoms], key=lambda row: abs(row[0] - expected))
+        row = min(rows[step, natoms], key=lambda row: abs(row[0] - expected["energy"]))
         energy, *pressure, volume = row
-        assert abs(energy - expected) < 1e-8 * max(1.0, natoms / 50), where
-        assert only_energies or np.abs(forces - atoms.get_forces()).max() < 1e-8, where
+        assert abs(energy - expected["energy"]) < 1e-8 * max(1.0, natoms / 50), where
+        assert only_energies or np.abs(forces - expected["forces"]).max() < 1e-8, where
         if atoms.pbc.all():
-            virial = -atoms.get_stress() * atoms.get_volume()
+            virial = full_3x3_to_voigt_6_stress(expected["virial"])
             ours = np.array(pressure)[[0, 1, 2, 5, 4, 3]] / BAR * volume
             assert np.abs(ours - virial).max() < 1e-6 * np.abs(virial).max() + 1e-7, where
         found.append(atoms)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import molecule
+from ase_results import Results
 from conftest import VARIANTS
 from lammps_runs import Block, Finding, in_a_box, run, static
 from structures import MOLECULES, STRUCTURES, structure
@@ -13,15 +14,14 @@ pytestmark = [pytest.mark.lammps, pytest.mark.mpi]
 TASKS = {"tiny-1p1": "omol", "tiny-1p2": "oc25", "tiny-1p2p1": "omat", "tiny-m": "omc"}
 
 
-def expect(found: Finding, atoms: Atoms, calculator) -> None:
+def expect(found: Finding, atoms: Atoms, results: Results) -> None:
     """What LAMMPS found must be what the ASE calculator gives."""
-    atoms = atoms.copy()
-    atoms.calc = calculator
-    assert found.energy == pytest.approx(atoms.get_potential_energy(), abs=1e-8)
-    assert np.abs(found.forces - atoms.get_forces()).max() < 1e-8
-    virial = -atoms.get_stress(voigt=False) * atoms.get_volume()
+    expected = results(atoms)
+    virial = expected["virial"]
+    assert found.energy == pytest.approx(expected["energy"], abs=1e-8)
+    assert np.abs(found.forces - expected["forces"]).max() < 1e-8
     assert np.abs(found.virial - virial).max() < 1e-6 * np.abs(virial).max() + 1e-9
-    assert found.atom_energies == pytest.approx(atoms.get_potential_energies(), abs=1e-8)
+    assert found.atom_energies == pytest.approx(expected["energies"], abs=1e-8)
     for atom_stress in (found.atom_stress, found.centroid_stress):
         trace = -atom_stress.sum(axis=0)[:3].sum()
         assert trace == pytest.approx(np.trace(virial), rel=1e-6, abs=1e-9)
@@ -33,17 +33,17 @@ def expect(found: Finding, atoms: Atoms, calculator) -> None:
     [(1, ""), (2, "2 1 1"), (3, ""), (4, ""), (4, "1 2 2"), (4, "4 1 1")],
 )
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_lammps_gives_the_numbers_of_ase(variant, ranks, grid, exported, calculators, tmp_path):
+def test_lammps_gives_the_numbers_of_ase(variant, ranks, grid, exported, results, tmp_path):
     task = TASKS[variant]
     model = exported(variant, task)
     before = f"processors {grid}" if grid else ""
     blocks = [Block(in_a_box(structure(spec)), model, before=before) for spec in STRUCTURES]
     for block, found in zip(blocks, static(blocks, ranks, tmp_path), strict=True):
-        expect(found, block.atoms, calculators(variant, task))
+        expect(found, block.atoms, results(variant, task))
 
 
 @pytest.mark.parametrize("variant", ["tiny-1p2", "tiny-1p2p1"])
-def test_charge_and_spin_override_the_exported_ones(variant, exported, calculators, tmp_path):
+def test_charge_and_spin_override_the_exported_ones(variant, exported, results, tmp_path):
     """Molecules in open, shrink-wrapped boxes, of two ranks one without atoms at times."""
     model = exported(variant)
     blocks = []
@@ -52,10 +52,10 @@ def test_charge_and_spin_override_the_exported_ones(variant, exported, calculato
         style = f"charge {atoms.info['charge']} spin {atoms.info['spin']}"
         blocks.append(Block(atoms, model, style, open_boundary="s"))
     for block, found in zip(blocks, static(blocks, 2, tmp_path), strict=True):
-        expect(found, block.atoms, calculators(variant))
+        expect(found, block.atoms, results(variant))
 
 
-def test_ranks_without_atoms_and_atoms_without_neighbors(exported, calculators, tmp_path):
+def test_ranks_without_atoms_and_atoms_without_neighbors(exported, results, tmp_path):
     """Four ranks, all atoms on one of them, and atoms without neighbors on another."""
     atoms = molecule("H2O")
     atoms.positions += (1, 1, 1)
@@ -65,10 +65,10 @@ def test_ranks_without_atoms_and_atoms_without_neighbors(exported, calculators, 
     model = exported("tiny-1p2p1")
     blocks = [Block(atoms, model, before=f"processors {grid}") for grid in ("4 1 1", "1 2 2")]
     for block, found in zip(blocks, static(blocks, 4, tmp_path), strict=True):
-        expect(found, block.atoms, calculators("tiny-1p2p1"))
+        expect(found, block.atoms, results("tiny-1p2p1"))
 
 
-def test_a_single_atom_in_small_boxes(exported, calculators, tmp_path):
+def test_a_single_atom_in_small_boxes(exported, results, tmp_path):
     """All neighbors of an atom are its own images, or there are none at all."""
     model = exported("tiny-1p2p1", "omat")
     atoms = Atoms("Cu", cell=[[0, 2, 2], [2, 0, 2], [2, 2, 0]], pbc=True)
@@ -77,29 +77,29 @@ def test_a_single_atom_in_small_boxes(exported, calculators, tmp_path):
     blocks = [Block(atoms, model), Block(lone, model), Block(line, model)]
     for ranks in (1, 2):
         for block, found in zip(blocks, static(blocks, ranks, tmp_path), strict=True):
-            expect(found, block.atoms, calculators("tiny-1p2p1", "omat"))
+            expect(found, block.atoms, results("tiny-1p2p1", "omat"))
 
 
-def test_tiled_communication_and_balanced_boxes(exported, calculators, tmp_path):
+def test_tiled_communication_and_balanced_boxes(exported, results, tmp_path):
     atoms = structure("water:32") * (2, 1, 1)
     after = "comm_style tiled\nbalance 1.0 rcb"
     block = Block(atoms, exported("tiny-1p2p1", dtype="float64"), after=after)
     (found,) = static([block], 3, tmp_path)
-    expect(found, block.atoms, calculators("tiny-1p2p1"))
+    expect(found, block.atoms, results("tiny-1p2p1"))
 
 
 @pytest.mark.parametrize("style", ["chunk 13", "recompute on", "recompute off chunk 100000"])
-def test_chunk_and_recompute_change_nothing(style, exported, calculators, tmp_path):
+def test_chunk_and_recompute_change_nothing(style, exported, results, tmp_path):
     block = Block(structure("nacl:2"), exported("tiny-1p2p1", "omat"), style)
     (found,) = static([block], 2, tmp_path)
-    expect(found, block.atoms, calculators("tiny-1p2p1", "omat"))
+    expect(found, block.atoms, results("tiny-1p2p1", "omat"))
 
 
-def test_merged_files_serve_lammps(exported, calculators, tmp_path):
+def test_merged_files_serve_lammps(exported, results, tmp_path):
     model = exported("tiny-1p2p1", merge_for="H2O")
     block = Block(structure("water:8"), model)
     (found,) = static([block], 2, tmp_path)
-    expect(found, block.atoms, calculators("tiny-1p2p1"))
+    expect(found, block.atoms, results("tiny-1p2p1"))
 
 
 def test_float32_agrees_with_float64(exported, calculators, tmp_path):

@@ -35,11 +35,11 @@ WORKFLOWS = {
     ),
     "create": ("nacl:2", "WATCH\nrun 2\ncreate_atoms 2 random 2 771 NULL overlap 1.2\nrun 2"),
     "swap": (
-        "nacl:2",
+        "nacl:1",
         "WATCH\nfix mc all atom/swap 1 3 4711 9000 ke no types 1 2\nrun 5",
     ),
     "gcmc": (
-        "nacl:2",
+        "nacl:1",
         "neigh_modify every 1 delay 0\n"
         "WATCH\nfix mc chlorine gcmc 1 4 2 1 29494 9000 -4.0 0.2 full_energy group chlorine "
         "overlap_cutoff 0.5\nrun 6",
@@ -50,7 +50,7 @@ WORKFLOWS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("ranks", [1, 2, 4])
-def test_snapshots_are_those_of_ase_whatever_the_atoms(ranks, exported, calculators, tmp_path):
+def test_snapshots_are_those_of_ase_whatever_the_atoms(ranks, exported, results, tmp_path):
     blocks, script = {}, ""
     for index, (name, (spec, commands)) in enumerate(WORKFLOWS.items()):
         blocks[name] = block = Block(structure(spec), exported("tiny-1p2p1", "omat"))
@@ -58,8 +58,7 @@ def test_snapshots_are_those_of_ase_whatever_the_atoms(ranks, exported, calculat
         script += f"{block.setup(tmp_path, index)}\n{MOVE}\n{before}{watch(name)}{after}\nclear\n"
     log = run(script, ranks, tmp_path)
     for name, block in blocks.items():
-        calculator = calculators("tiny-1p2p1", "omat")
-        frames = check(log, tmp_path, name, block.elements, calculator)
-        compositions = {frame.get_chemical_formula() for frame in frames}
-        expected = {"delete": 3, "create": 2, "swap": 1, "replicas": 1}.get(name, 2)
-        assert len(compositions) >= expected, name
+        ase = results("tiny-1p2p1", "omat")
+        frames = check(log, tmp_path, name, block.elements, ase)
+        systems = {tuple(frame.get_chemical_symbols()) for frame in frames}
+        assert len(systems) >= {"delete": 3, "replicas": 1}.get(name, 2), name

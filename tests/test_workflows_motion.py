@@ -1,5 +1,6 @@
 """What LAMMPS does with moving atoms and boxes, every snapshot against ASE, on 1, 2 and 4 ranks."""
 
+import numpy as np
 import pytest
 from lammps_runs import Block, run
 from lammps_snapshots import check, watch
@@ -34,14 +35,14 @@ WORKFLOWS = {
     "wide-ghosts": ("nacl:2", "", "comm_modify cutoff 9.0\nfix nve all nve\nrun 3"),
     "isotropic": ("nacl:2", "", f"{NPT} iso 0 0 0.1\nrun 8"),
     "anisotropic": ("nacl:2", "", f"{NPT} aniso 5e4 5e4 0.05\nrun 8"),
-    "triclinic": ("cutri:4", "", f"{NPT} tri 5e4 5e4 0.05\nrun 6"),
+    "triclinic": ("cutri:3", "", f"{NPT} tri 5e4 5e4 0.05\nrun 6"),
     "deformed": (
-        "cutri:4",
+        "cutri:3",
         "",
         "fix nve all nve\nfix box all deform 2 x erate 5 xy erate 5 remap x\nrun 8",
     ),
     "flipped": (
-        "cutri:4",
+        "cutri:2",
         "",
         "fix nve all nve\nfix box all deform 2 xy erate 40 remap v flip yes\nrun 20",
     ),
@@ -55,7 +56,7 @@ WORKFLOWS = {
         "fix even all balance 2 1.0 shift xyz 5 1.0\nrun 6",
     ),
     "tiled": (
-        "water:32",
+        "water:8",
         "",
         "comm_style tiled\nbalance 1.0 rcb\nfix nve all nve\nfix even all balance 3 1.0 rcb\nrun 6",
     ),
@@ -93,7 +94,7 @@ def script_of(name: str, exported, folder) -> tuple[Block, str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("ranks", [1, 2, 4])
-def test_all_snapshots_are_those_of_ase(ranks, exported, calculators, tmp_path):
+def test_all_snapshots_are_those_of_ase(ranks, exported, results, tmp_path):
     blocks, script = {}, ""
     for name in WORKFLOWS:
         blocks[name], text = script_of(name, exported, tmp_path)
@@ -103,5 +104,7 @@ def test_all_snapshots_are_those_of_ase(ranks, exported, calculators, tmp_path):
         task = "omol" if WORKFLOWS[name][0].split(":")[0] in ("water", "far") else "omat"
         # On the steps of a fix deform, what is written has the next step's box.
         skip = 2 if "fix box all deform 2" in WORKFLOWS[name][2] else 0
-        calculator = calculators("tiny-1p2p1", task)
-        check(log, tmp_path, name, block.elements, calculator, skip=skip)
+        ase = results("tiny-1p2p1", task)
+        frames = check(log, tmp_path, name, block.elements, ase, skip=skip)
+        if name == "flipped":
+            assert np.ptp(np.sign(np.diff([frame.cell[1, 0] for frame in frames]))) == 2

@@ -49,7 +49,7 @@ RUNS = {
 @pytest.mark.parametrize(
     ("name", "layout"), [("neb", "4x2"), ("pimd", "4x2"), ("temper", "4x1"), ("prd", "4x1")]
 )
-def test_every_partition_gives_the_energies_of_ase(name, layout, exported, calculators, tmp_path):
+def test_every_partition_gives_the_energies_of_ase(name, layout, exported, results, tmp_path):
     commands, own_forces = RUNS[name]
     block = Block(structure("water:8"), exported("tiny-1p2p1"), before="variable s equal 1")
     before, _, after = commands.rpartition("WATCH\n")
@@ -60,9 +60,14 @@ def test_every_partition_gives_the_energies_of_ase(name, layout, exported, calcu
     assert result.returncode == 0, result.stdout[-2000:] + _screens(tmp_path)
     for part in range(1, parts + 1):
         log = (tmp_path / f"screen.{part - 1}").read_text()
-        calculator = calculators("tiny-1p2p1")
-        only = not own_forces
-        check(log, tmp_path, f"part{part}", block.elements, calculator, only_energies=only)
+        check(
+            log,
+            tmp_path,
+            f"part{part}",
+            block.elements,
+            results("tiny-1p2p1"),
+            only_energies=not own_forces,
+        )
 
 
 def _screens(folder: Path) -> str:
