@@ -29,7 +29,7 @@ def beads(atoms, seed: int, count: int = 3) -> Structures:
 
 
 def compare(name: str, task: str, ways=WAYS) -> list[float]:
-    """Largest differences from one rank, in eV and angstrom, and neighbor lists made."""
+    """Largest differences from one rank, of energies, forces and virials in eV and bohr."""
     atoms, comm = structure(name), MPI.COMM_WORLD
     options = Options(task=task, dtype="float64", device="cpu")
     local = UMAPotential(sys.argv[1], atoms, options, lambda _: None)

@@ -32,7 +32,13 @@ def test_beads_and_atoms_over_ranks_give_what_one_rank_gives(tmp_path):
     program = Path(__file__).with_name("ipi_ranks.py")
     command = [*MPIEXEC, "4", sys.executable, program, checkpoint("tiny-1p2p1"), tmp_path / "a.npz"]
     subprocess.run(list(map(str, command)), env=ENVIRONMENT, timeout=TIME_LIMIT, check=True)
-    for name, differences in np.load(tmp_path / "a.npz").items():
+    found = dict(np.load(tmp_path / "a.npz"))
+    counts = {"water:8": 4, "far": 4, "shear": 2}  # ranks per bead that were tried
+    batches, results = 3, 3
+    assert {name: len(each) for name, each in found.items()} == {
+        name: batches * results * ways for name, ways in counts.items()
+    }
+    for name, differences in found.items():
         assert differences.max() < 1e-9 * 1e3, name  # of energies around a thousand eV
 
 

@@ -27,11 +27,11 @@ def serve(atoms, task="omol", **options) -> UMAPotential:
 
 def upright(atoms):
     """The same crystal in i-PI's frame: cell vectors a along x, b in the xy plane."""
-    cell, turn = atoms.cell.standard_form()
-    turned = atoms.copy()
-    turned.positions = atoms.positions @ turn.T
-    turned.cell = cell
-    return turned
+    cell, rotation = atoms.cell.standard_form()
+    rotated = atoms.copy()
+    rotated.positions = atoms.positions @ rotation.T
+    rotated.cell = cell
+    return rotated
 
 
 def check(found, atoms, calculator) -> None:
@@ -43,6 +43,8 @@ def check(found, atoms, calculator) -> None:
     if atoms.pbc.all():
         stress = voigt_6_to_full_3x3_stress(atoms.get_stress())
         assert virial == pytest.approx(-stress * atoms.get_volume(), abs=1e-7)
+    elif not atoms.pbc.any():
+        assert virial == pytest.approx(atoms.positions.T @ atoms.get_forces(), abs=1e-7)
 
 
 def test_units_are_those_of_ipi():
@@ -131,11 +133,11 @@ def test_beads_in_any_order_share_neighbor_lists(calculators):
     served = serve(water_box(2))
     rng = np.random.default_rng(1)
     with Field(served, batch=3) as field:
-        for turn in range(3):
+        for step in range(3):
             beads = []
             for _ in range(6):
                 bead = water_box(2)
-                bead.set_cell(bead.cell * (1 + 0.002 * turn), scale_atoms=True)
+                bead.set_cell(bead.cell * (1 + 0.002 * step), scale_atoms=True)
                 bead.positions += rng.normal(scale=0.05, size=(6, 3))
                 bead.positions += rng.integers(-2, 3, size=(6, 3)) @ bead.cell.array
                 beads.append(bead)
