@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A force driver that serves UMA models to i-PI.
 
 ``protocol`` knows the bytes and ``shared_memory`` the segments, ``transports`` the sockets,

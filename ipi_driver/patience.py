@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Waiting for a message of another rank without taking a core."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Where i-PI is, and serving it there, from one process or many ranks."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """UNIX and INET sockets to i-PI."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Noticing that i-PI ends while the main thread is busy."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Running the real i-PI with real drivers from tests, each with a time limit.
 
 As a program, this file is a driver that sleeps in the middle of a computation:

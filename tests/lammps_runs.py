@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Running the real LAMMPS on real MPI ranks from tests, and reading what it found.
 
 One process serves many structures: each is a block of the script that ends in ``clear``.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What goes wrong in a run: it goes on, or it ends in seconds with the right sentence."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What ``pair_style uma`` refuses: one clear sentence, every rank stopped, exit code not 0."""
 
 import shutil

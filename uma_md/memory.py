@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """How much memory evaluations need, and how much there is."""
 
 from __future__ import annotations

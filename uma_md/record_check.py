@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Whether the values of an exported file's record are of the kinds that they must be."""
 
 from __future__ import annotations

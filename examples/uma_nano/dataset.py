@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Labelled structures: what one is, and files of many."""
 
 from __future__ import annotations

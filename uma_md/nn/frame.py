@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The frame of an edge: features turned into it, sorted by order, and turned back."""
 
 import torch
