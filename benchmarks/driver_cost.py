@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What a driver costs i-PI apart from the model: ours and i-PI's own, with a model of no work.
 
 Each candidate serves a real i-PI in turn, several times; medians are printed. Per step of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Time and memory of one force call, beside fairchem-core where it is installed.
 
     python benchmarks/force_calls.py uma-s-1p2p1.pt --task omol

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Whether memory grows, steps slow down or the conserved quantity drifts in a long LAMMPS run.
 
 Liquid water at constant pressure with uma-nano on MPI ranks. The pressure is one at which the

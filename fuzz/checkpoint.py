@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Checkpoint files: archives, their pickles, and safetensors."""
 
 import struct

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What i-PI, or whoever is at the other end of the socket, sends."""
 
 from contextlib import AbstractContextManager, nullcontext

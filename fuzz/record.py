@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The record of exported files."""
 
 import atheris

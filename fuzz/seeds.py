@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Write what the fuzzer starts from: valid inputs, and the attacks of the tests."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What a target has in common with the others: the loop, and the eyes on what the input starts."""
 
 import sys

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A force driver that serves UMA models to i-PI.
 
 ``wire`` is the conversation with i-PI, with any potential and without torch. ``beads`` evaluates

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The command line `uma-ipi`: serve a model to i-PI.
 
 What the command needs is imported when it runs: torch takes seconds, and `--help` should not wait.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """How a model is to be run for i-PI, as the command line or i-PI's input says."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 r"""UMA as a potential inside i-PI's own process or its own driver.
 
     <ffdirect name='uma'> <pes>custom</pes> <pes_path>PATH OF THIS FILE</pes_path>

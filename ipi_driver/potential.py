@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A UMA model for one run: its atoms from a template, its answers in atomic units."""
 
 from __future__ import annotations

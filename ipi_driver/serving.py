@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A model served to i-PI, from one process or many ranks."""
 
 from __future__ import annotations

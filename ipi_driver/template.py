@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The structure file that says what i-PI does not: species, and which directions repeat."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What the ASE calculator gives for structures, computed once for those that come again."""
 
 import numpy as np

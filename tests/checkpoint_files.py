@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Checkpoint files in the published format, with changes, written without fairchem-core."""
 
 import sys

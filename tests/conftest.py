@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Fixtures: the checkpoints of ``tests/data``, and one thread per process."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A server on loopback that speaks the part of the hub's protocol that downloads use.
 
 The hub answers ``HEAD /REPOSITORY/resolve/REVISION/FILE`` with the file's commit, checksum and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A potential of springs and repelling Gaussians: what i-PI and a driver say to each other does
 not depend on the model, and this one needs no torch.
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The analytic potential as a PES file of i-PI, through the driver's own code."""
 
 from ipi_analytic import Analytic

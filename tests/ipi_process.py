@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """i-PI's own program, each time in a process of its own.
 
 The process is forked from one that has imported i-PI, which takes longer than most runs do. It

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Evaluates beads on the ranks of an MPI job in several ways; rank 0 writes what they found.
 
 ``mpiexec -n 4 python ipi_ranks.py CHECKPOINT RESULT``

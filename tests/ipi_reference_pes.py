@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The analytic potential as a PES file of i-PI, with nothing of the driver's between the two."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Running the real i-PI with drivers from tests, each with a time limit.
 
 Drivers are ``uma-ipi`` itself, or serve the analytic potential by the same code.

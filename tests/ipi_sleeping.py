@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """``uma-ipi`` that leaves a file and sleeps in the middle of its third batch.
 
 ``python ipi_sleeping.py MARKER ARGUMENTS OF uma-ipi``

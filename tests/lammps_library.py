@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """LAMMPS as a library, for ``test_workflows_partitions.py``: run on 3 ranks with a folder."""
 
 import json

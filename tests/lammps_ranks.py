@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What each rank does that ``lammps_session.py`` keeps: run a script, say how it ended, wait.
 
 Every script gets a LAMMPS of its own, on as many of the ranks as it asks for. The others sleep

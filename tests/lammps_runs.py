@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Running the real LAMMPS on real MPI ranks from tests, and reading what it found.
 
 One script serves many structures: each is a block that ends in ``clear``.

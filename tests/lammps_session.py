@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """LAMMPS for all tests of a session: ranks that stay alive and are fed scripts.
 
 To start MPI and load torch takes longer than most scripts do, so one ``mpiexec`` starts the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Runs in LAMMPS that are looked at on the way: every snapshot must be what ASE gives for it.
 
 A script is a list of workflows, each a block of the input that ends in ``clear``, so that one

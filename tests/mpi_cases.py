@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What ``test_mpi.py`` computes on ranks and alone: models, structures, properties."""
 
 from pathlib import Path

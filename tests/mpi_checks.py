@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What ranks compute together for ``test_mpi.py``."""
 
 from pathlib import Path

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What goes wrong on one rank for ``test_mpi.py``, and what the others say of it."""
 
 import ctypes

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What each rank of ``test_mpi.py`` runs: ``python mpi_ranks.py FOLDER CHECK...``.
 
 Each check is a collective function; what it returns on rank 0 goes to FOLDER/CHECK.pkl.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Structures that the tests share, by name: ``NAME:ARGUMENT@charge,spin``.
 
 The reference values in ``tests/data`` were computed for these, so that a change here

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The ASE calculator: changes between calls, defaults, and what is refused."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Reading published files: their layouts, what is refused, and that nothing in them runs."""
 
 import subprocess

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Splitting atoms over ranks: all parts together are the whole graph, and each is small.
 
 No MPI is needed: the part of any rank of any number of ranks can be made anywhere.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Exported files: the same numbers, the record, and what is refused."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What goes wrong while LAMMPS runs: all ranks end in seconds, with a sentence, no later step."""
 
 import os

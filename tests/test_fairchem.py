@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Fresh checkpoints, written and evaluated by fairchem-core where it is installed.
 
 ``tests/reference/README.md`` says how to install it.

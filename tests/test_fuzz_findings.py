@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Inputs with which the fuzzer found a defect, once each."""
 
 import base64

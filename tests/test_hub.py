@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Models by name: the real hub client against a server on loopback, and every way it can fail."""
 
 import socket

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Downloads by processes that compete, are killed, or find the disk full."""
 
 import os

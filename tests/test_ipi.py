@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """UMA behind i-PI's own server: the same trajectory over every way to reach it.
 
 What is compared are all digits that i-PI prints of conserved quantity, potential and pressure.

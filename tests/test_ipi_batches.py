@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Batches that i-PI cuts in two, and what a driver makes of bytes beyond reason."""
 
 import numpy as np

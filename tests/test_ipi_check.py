@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What `uma-ipi --check` says of an input of i-PI before a run."""
 
 import re

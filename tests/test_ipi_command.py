@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The command `uma-ipi` when something goes wrong: its exit codes and its sentences."""
 
 import os

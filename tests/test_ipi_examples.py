@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The examples of `examples/ipi`: their own commands, with a small random model and few steps."""
 
 import os

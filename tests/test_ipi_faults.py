@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What goes wrong between i-PI and a driver: a run goes on, or all ends in seconds.
 
 The potential is an analytic one, so that a driver is there at once; what `uma-ipi` itself says

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """One driver of several MPI ranks: what i-PI gets does not depend on their number."""
 
 import subprocess

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What i-PI's force field gets for single structures, next to ASE's calculator."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The conversation with i-PI stands on its own: any potential, no torch."""
 
 import importlib.util

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """``pair_style uma`` in the real LAMMPS, on any number of ranks, against the ASE calculator."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Motion in LAMMPS: conservation, one trajectory for all ranks, gradients by finite differences."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What ``pair_style uma`` refuses: one clear sentence on every rank, and all processes end."""
 
 import shutil

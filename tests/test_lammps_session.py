@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The LAMMPS that the other tests share: scripts do not see each other, and a death is noticed."""
 
 import lammps_session

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Atoms spread over real MPI ranks with mpi4py: the same results, the same errors.
 
 ``mpi_ranks.py`` is what the ranks run; one launch serves many tests.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The vocabulary of the network: rotations, norms and maps that commute with them."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What a release holds: every file under version control, one version, licenses, declared needs."""
 
 import ast

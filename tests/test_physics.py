@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What any potential must obey: gradients, symmetries, extensivity, smoothness."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The plugin's build, and plugins that meet another LAMMPS or torch than their own."""
 
 import re

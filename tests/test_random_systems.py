@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Random systems on random ranks against ASE; ``make soak`` takes many more and larger ones.
 
 The number of a trial is its seed: ``pytest tests/test_random_systems.py --trials 137:138``.

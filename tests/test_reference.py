@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Values of fairchem-core, for the four layouts of published files, every task and structure.
 
 ``tests/data/*.npz`` hold what fairchem-core 2.24.0 gives in float64, unmerged.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Checkpoints as safetensors: the numbers of the published file, its conversion, its name."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The bundled model: what its model card says of errors, metals and molecules, and its examples."""
 
 import os

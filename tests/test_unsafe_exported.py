@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Exported files are code, which runs only if it is uma-md's; structures are read as tables."""
 
 import json

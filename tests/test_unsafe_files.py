@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Model files are data: whatever they try, reading ends in a refusal and nothing has happened."""
 
 import hashlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Atoms that come, go and change kind: every snapshot against ASE, on 1, 2 and 4 ranks."""
 
 import pytest

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What LAMMPS puts beside the model: other pair styles, fixes, computes, derivatives of forces."""
 
 import functools

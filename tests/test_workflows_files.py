@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Files that LAMMPS writes and reads again, models one after the other, and atom styles."""
 
 import io

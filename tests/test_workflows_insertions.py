@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Grand canonical and trial insertions against integration: minutes, for ``make test-all``."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What LAMMPS does with moving atoms and boxes, every snapshot against ASE, on 1, 2 and 4 ranks."""
 
 import numpy as np

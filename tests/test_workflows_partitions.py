@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Several LAMMPS at once: partitions of one run, and instances in one Python process."""
 
 import json

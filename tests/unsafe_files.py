@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Files that try to run code, to write elsewhere, or to use up memory and time.
 
 Every attack that runs would create the file ``attacked`` in the working folder.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """UMA interatomic potentials in LAMMPS, behind i-PI, and in ASE."""
 
 from typing import TYPE_CHECKING, Any

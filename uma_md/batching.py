@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Structures of the same atoms side by side, as the graph of one evaluation."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """UMA as an ASE calculator."""
 
 from __future__ import annotations

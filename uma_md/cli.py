@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The command line: `uma-md models`, `download`, `info`, `export`, `plugin build`, `plugin path`.
 
 What a command needs is imported when it runs: torch takes seconds, and `--help` should not wait.

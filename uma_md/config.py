@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Sizes and conventions of a network, and the limits of what it can be asked for."""
 
 from __future__ import annotations

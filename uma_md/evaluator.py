@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Energies and their gradients: the stages of a model driven forward and in reverse.
 
 What lives in memory is a few node tensors per layer and one chunk of edges. The reverse

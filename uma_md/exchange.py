@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """How node features reach the edges of other ranks, and gradients come back."""
 
 from __future__ import annotations

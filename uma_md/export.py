@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """From a checkpoint to the one file that LAMMPS and Python load."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Reading the errors of libraries: their sentence, and whether memory ran out."""
 
 from __future__ import annotations

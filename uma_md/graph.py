@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Atoms and edges as the model sees them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What a model file holds, in words."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """From a model file to the network of one of its tasks."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """How much memory evaluations need, how much there is, and what follows for them."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The UMA network as stages that an evaluator drives forward and in reverse."""
 
 from itertools import pairwise

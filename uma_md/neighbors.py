@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Pairs of atoms that may be neighbors, kept while they are certain to hold all that are."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """How a model is to be run: the options that the ASE calculator and uma-ipi share.
 
 An option is added here, once: the calculator takes it as a keyword, ``uma-ipi`` as a flag, and

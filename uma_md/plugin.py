@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The LAMMPS plugin: compiled once for the torch, LAMMPS and MPI that are installed.
 
 ``path`` runs whenever ``lmp`` starts, so it takes versions from package metadata and

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A model set up for this process: where it computes, and for which system."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What a model says of whole systems, from the gradients of single edges."""
 
 from __future__ import annotations

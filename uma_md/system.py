@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The system that a model serves: what it consists of, its charge and spin, its cell."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Molecular dynamics of a molecule at 400 K, task omol."""
 
 import click

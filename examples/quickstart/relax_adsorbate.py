@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Relax CO on a copper (100) surface, task oc20."""
 
 import os

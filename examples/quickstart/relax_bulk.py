@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Relax a bulk metal with its cell, task omat."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The energy between singlet and triplet methylene, task omol with a spin multiplicity."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Liquid water in LAMMPS on several MPI ranks: export a model, run `in.water`, plot the outcome."""
 
 import os

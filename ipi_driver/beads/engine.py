@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """From structures to energies, forces and virials: the one place where a model is evaluated."""
 
 from __future__ import annotations

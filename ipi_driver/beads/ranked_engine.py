@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """An engine of many MPI ranks: beads over ranks, atoms over ranks, or both."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Ranks that share every structure of a batch, each with its own part of the atoms."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Looking for mistakes in an input of i-PI before a run."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What an input of i-PI says about its force fields and its systems.
 
 The file is read with expat alone: a document type, which could name other files or blow up

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The conversation with i-PI, whatever the potential; nothing here needs torch.
 
 ``protocol`` knows the bytes and ``shared_memory`` the segments, ``sockets`` the connections,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Where i-PI is, and serving a potential there."""
 
 from __future__ import annotations

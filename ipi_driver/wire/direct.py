@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A potential that i-PI calls, in its own process or in that of its own driver."""
 
 from __future__ import annotations

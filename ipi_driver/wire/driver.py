@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The order of messages between i-PI and a driver."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Serving i-PI over MPI, as its ``ffmpi`` force field: one job with i-PI as rank 0.
 
     mpiexec -n 1 i-pi input.xml : -n 1 uma-ipi MODEL --template FILE --mpi

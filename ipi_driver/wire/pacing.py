@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """When to ask i-PI for the next batch, so that it is whole."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The bytes that i-PI and a driver exchange, over any stream.
 
 Numbers are in the machine's own byte order, integers of 4 bytes and floats of 8. Every

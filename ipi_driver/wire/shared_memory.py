@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Structures and results in memory that i-PI shares, while the socket carries the words.
 
 i-PI makes six segments for each driver and removes them at the end. They are opened as the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """UNIX and INET sockets to i-PI, and noticing that it ends while the main thread is busy."""
 
 from __future__ import annotations

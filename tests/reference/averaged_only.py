@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Leave the raw weights out of checkpoints: inference reads the averaged ones alone.
 
     python averaged_only.py FILE [FILE ...]

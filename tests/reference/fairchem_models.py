@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Checkpoints in the published format, written and evaluated by fairchem-core itself.
 
 Published weights are gated. These files have the published layouts and random weights, and

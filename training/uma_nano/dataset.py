@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Labelled structures: what one is, and folders of them, one file per family."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The first O-O peak of water in a droplet of 20 molecules, by the teacher and by the model.
 
 Usage: ``python droplet.py teacher`` or ``python droplet.py FILE [--steps N]``

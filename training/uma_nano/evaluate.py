@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Measure uma-nano: errors on held-out structures, metals and molecules against the teachers.
 
 Usage: ``python evaluate.py --model FILE --data FOLDER [FOLDER ...]``

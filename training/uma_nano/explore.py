@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Let the model find its own holes: MD or relaxations with it, frames labelled by the teacher.
 
 Usage: ``python explore.py --model FILE --output FOLDER --round N [--relax] [--times N]``

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Make the first training data: MD with the teachers, and classical liquid water labelled by them.
 
 Usage: ``python generate.py FAMILY [FAMILY ...] --output FOLDER [--draw N]``

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Liquid water by a classical force field in LAMMPS: quick starts for labelling."""
 
 from __future__ import annotations

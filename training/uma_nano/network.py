@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The network of uma-nano: a UMA of three tasks, trainable, and written as a checkpoint."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Draw structures without MD, for learning only: each costs one label, so there can be many.
 
 Usage: ``python scatter.py KIND [KIND ...] --data FOLDER --output FOLDER [--seed N]``

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Long runs in LAMMPS, to see that molecules and crystals hold together.
 
 Usage: ``python stability.py [--model FILE] [--scale 0.1] [--output FOLDER] [CASE ...]``

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Where the sampling starts: molecules, water, ions, crystals and slabs."""
 
 from __future__ import annotations

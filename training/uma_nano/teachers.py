@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The teachers of uma-nano: GFN2-xTB for omol, effective medium theory for the metals."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Train uma-nano on labelled structures; stops and resumes at any time.
 
 Usage: ``[mpiexec -n N] python train.py --data FOLDER [FOLDER ...] --output FOLDER --steps N``

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Files of unknown origin, read as data: the trust boundary.
 
 ``archive``, ``pickles``, ``checkpoint`` and ``safetensors_checkpoint`` read bytes and run none of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Torch's zip archives, read as data: their members, and the tensors that lie in them."""
 
 from __future__ import annotations

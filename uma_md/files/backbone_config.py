@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What a published checkpoint's ``model_config`` says of the network, checked and made plain."""
 
 from __future__ import annotations

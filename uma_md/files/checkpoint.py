@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """UMA checkpoint files, read as data: nothing in them is ever executed.
 
 A published file is a zip archive: ``data.pkl``, a pickle of fairchem-core's

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Checksums of files."""
 
 from __future__ import annotations

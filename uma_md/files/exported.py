@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Exported models: TorchScript files with a JSON record, written whole or not at all."""
 
 from __future__ import annotations

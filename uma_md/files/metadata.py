@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What an exported file says of itself, and what a model demands of the system it serves."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A machine that follows the instructions of a pickle which data needs, and no other.
 
 Python's own unpickler calls and changes what the pickle names, even if it finds the name through

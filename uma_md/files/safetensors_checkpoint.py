@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Checkpoints as safetensors files: configs as JSON in the header, tensors by published names.
 
 The header's texts are ``format`` (``uma-md``), ``model_config`` and ``tasks_config``. Such a file

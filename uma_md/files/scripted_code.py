@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What the code in an exported file may do: arithmetic on tensors, and nothing else.
 
 TorchScript is code, and some of its operators read or write files. So the code is looked at

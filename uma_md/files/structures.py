@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Structure files: of formats that are data, and not larger than a structure needs."""
 
 from __future__ import annotations

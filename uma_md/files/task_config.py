@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What a published checkpoint says of its tasks: energy head, scales, element references."""
 
 from __future__ import annotations

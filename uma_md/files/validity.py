@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Whether a checkpoint's configs can be those of its weights: checked before anything is built.
 
 A config is data of unknown origin. What it says must have the right types, and its sizes must be

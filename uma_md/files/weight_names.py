@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What the published files call the weights of the network."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What can go wrong between a user and the hub, each in one sentence with the next step."""
 
 from __future__ import annotations

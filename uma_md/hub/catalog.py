@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The published checkpoints: where they are, what they serve, under which license."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Published UMA checkpoints by name: in the hub's cache, or downloaded through its client.
 
 The client (``huggingface_hub``) brings its cache, login, environment variables, progress bar,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The vocabulary of the network: one equivariant idea per file.
 
 Features live on a node or an edge as coefficients of real spherical harmonics, an

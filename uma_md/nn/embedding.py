@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """What an edge knows of itself: its invariants and its direction."""
 
 import torch

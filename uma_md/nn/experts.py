@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Linear maps whose weight is a routed mixture of experts."""
 
 import torch

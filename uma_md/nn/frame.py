@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """The frame of an edge: features rotated into it, sorted by order, and rotated back."""
 
 import torch

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Gated nonlinearity: scalars pass a SiLU and switch the coefficients of higher degree."""
 
 import torch

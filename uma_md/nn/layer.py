@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """One layer of message passing."""
 
 import torch

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Normalization of node features that commutes with rotations."""
 
 import torch

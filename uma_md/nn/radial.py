@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Functions of the distance: basis, envelope and the radial network."""
 
 import torch

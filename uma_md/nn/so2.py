@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Convolution over edges that commutes with rotations about the edge's own axis.
 
 In the frame of an edge the coefficients of order m and -m transform like the real and the

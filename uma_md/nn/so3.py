@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Linear map of node features that commutes with all rotations."""
 
 import torch

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Rotation of spherical-harmonic coefficients into the frame of an edge."""
 
 import math

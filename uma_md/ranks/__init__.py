@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """MPI ranks that share systems, in the words of the LAMMPS plugin.
 
 ``agreement`` makes ranks fail together, ``placement`` gives each its device, ``decomposition`` its

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """MPI ranks that compute together, and that fail together."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Which rank owns which atoms, and each rank's own part of the graph.
 
 Atoms are split over ranks by recursive bisection. A rank sees its own atoms and, for any

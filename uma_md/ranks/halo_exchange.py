@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Rows of node tensors that other ranks own, and the gradients that go back to them."""
 
 from __future__ import annotations

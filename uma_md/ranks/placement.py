@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Where a rank computes: its device, its threads, the memory it may fill."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Energies, forces and virials of systems whose atoms are spread over MPI ranks."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """Quantum water: path integrals with more and more beads, reached in several ways.
 
 Runs the named cases, or all, and draws what is found of them in the output folder:
