@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,7 +173,7 @@ def drive(template: Path, *words) -> Result:
 
 
 @contextmanager
-def program(command: list):
+def program(command: Sequence[object]):
     """A process whose output is kept, killed when its time is over."""
     process = subprocess.Popen(
         [str(word) for word in command],
@@ -197,7 +198,7 @@ def driver(template: Path, *words):
 
 
 @contextmanager
-def sleeping(command: list, marker: Path):
+def sleeping(command: Sequence[object], marker: Path):
     """A driver in a process of its own that leaves a marker, and sleeps in the middle of a batch.
 
     ``process.sleeps()`` waits until it does.
@@ -261,7 +262,7 @@ class Field:
         As in ``<parameters>`` of i-PI's input.
     """
 
-    def __init__(self, served, batch: int = 1, parameters: dict | None = None):
+    def __init__(self, served, batch: int = 1, parameters: dict[str, object] | None = None):
         address = Address()
         self.interface = InterfaceSocket(
             address=address.name, mode="unix", batch_size=batch, timeout=0
@@ -286,9 +287,12 @@ class Field:
         del self.field, self.interface
         gc.collect()  # i-PI leaves sockets open: their warnings belong to this test
 
-    def evaluate(self, structures) -> list[tuple]:
+    def evaluate(self, structures):
         """Energy, forces, virial and extras of (cell, positions), eV and angstrom."""
-        requests = [self._queue(*pair, number) for number, pair in enumerate(structures)]
+        requests = [
+            self._queue(cell, positions, number)
+            for number, (cell, positions) in enumerate(structures)
+        ]
         end = time.monotonic() + TIME_LIMIT
         while not all(request["status"] == "Done" for request in requests):
             assert self.thread.is_alive()

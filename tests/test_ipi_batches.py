@@ -27,6 +27,9 @@ class Script:
     def at_end(self):
         return not self.input
 
+    def watched(self):
+        raise AssertionError("nobody watches a script")
+
 
 class Nothing:
     """A potential without forces on two atoms."""
