@@ -146,8 +146,14 @@ class Server:
         self._timer.cancel()
         self.process.kill()
         self.process.wait(TIME_LIMIT)
-        for name in re.findall(r"<address>\s*(\S+?)\s*</address>", self.field):
-            Path(f"/tmp/ipi_{name}").unlink(missing_ok=True)  # which i-PI leaves when killed
+        # which i-PI leaves when killed
+        names = re.findall(r"<address>\s*(\S+?)\s*</address>", self.field)
+        for path in (*(Path(f"/tmp/ipi_{name}") for name in names), *self.segments()):
+            path.unlink(missing_ok=True)
+
+    def segments(self) -> list[Path]:
+        """Shared memory that i-PI has made."""
+        return list(Path("/dev/shm").glob(f"ipi_shm_{self.process.pid}_*"))
 
     @property
     def log(self) -> str:
