@@ -38,7 +38,7 @@ def thermo(log: str) -> np.ndarray:
 @pytest.mark.slow
 def test_nve_conserves_energy_across_reneighboring(exported, tmp_path):
     """500 steps of hot salt on two ranks, with neighbor lists made anew on the way."""
-    block = Block(structure("nacl:2"), exported("tiny-1p2p1", "omat"))
+    block = Block(structure("nacl:1"), exported("tiny-1p2p1", "omat"))
     script = block.setup(tmp_path, 0) + DYNAMICS.format(every=10) + "run 500\n"
     log = run(script, 2, tmp_path)
     rows = thermo(log)

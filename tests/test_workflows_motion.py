@@ -57,7 +57,7 @@ WORKFLOWS = {
         "fix even all balance 2 1.0 shift xyz 5 1.0\nrun 6",
     ),
     "tiled": (
-        "water:8",
+        "nacl:2",
         "",
         "comm_style tiled\nbalance 1.0 rcb\nfix nve all nve\nfix even all balance 3 1.0 rcb\nrun 6",
     ),
