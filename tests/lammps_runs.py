@@ -172,12 +172,14 @@ def refuse(script: str, folder: Path, message: str, ranks: int = 2) -> str:
 def abort(script: str, folder: Path, message: str, ranks: int = 2) -> str:
     """All processes of ``lmp`` must end with an exit code and a message as in ``refuse``.
 
-    Returns what LAMMPS wrote.
+    Returns what LAMMPS wrote. It writes to a file: what is on its way to the screen when a rank
+    aborts may be dropped by the launcher.
     """
-    result = launch(script, ranks, folder)
-    assert result.returncode != 0, result.stdout[-3000:]
-    assert_parts(result.stdout + result.stderr, message)
-    return result.stdout
+    result = launch(script, ranks, folder, "-screen", "screen.txt")
+    screen = (folder / "screen.txt").read_text()
+    assert result.returncode != 0, screen[-3000:]
+    assert_parts(screen + result.stderr, message)
+    return screen
 
 
 def assert_parts(text: str, message: str) -> None:
