@@ -14,7 +14,7 @@ from uma_md.files import exported
 from uma_md.files.structures import read_structure
 from uma_md.loading import DTYPES, UMASource, counts_tensor
 from uma_md.options import RunOptions
-from uma_md.system import count_elements, default_spin
+from uma_md.system import check_charge_spin, count_elements, default_spin
 
 
 def export(
@@ -55,11 +55,10 @@ def export(
     FileNotFoundError, TypeError, ValueError
         In one sentence, what must hold and what was found.
     """
-    RunOptions(dtype=dtype, charge=charge, spin=spin)  # refuses invalid ones
+    options = RunOptions(dtype=dtype, charge=charge, spin=spin)  # refuses invalid ones
     source = UMASource(checkpoint)
     chosen = source.task(task)
-    charge = 0 if charge is None else charge
-    spin = default_spin(chosen.name) if spin is None else spin
+    charge, spin = check_charge_spin(*options.charge_and_spin({}, 0, default_spin(chosen.name)))
     metadata = source.metadata(chosen, dtype, charge, spin)
     counts = None if merge_for is None else composition(merge_for)
     if counts is not None:

@@ -167,9 +167,17 @@ class Metadata:
             return f"{self.elements[0]} to {self.elements[-1]}"
         return ", ".join(filter(None, self.elements))
 
-    def check_single_atom(self, natoms: int, pbc: Sequence[bool] | np.ndarray) -> None:
-        """Refuse an isolated atom where the model was not made for it."""
-        if natoms == 1 and not np.any(pbc) and not self.supports_single_atoms:
+    def check_single_atom(self, natoms: int, num_edges: int) -> None:
+        """Refuse an isolated atom where the model was not made for it.
+
+        Parameters
+        ----------
+        natoms
+            Atoms of the whole system.
+        num_edges
+            Neighbors of its atoms within the cutoff, images included.
+        """
+        if natoms == 1 and num_edges == 0 and not self.supports_single_atoms:
             raise ValueError(
                 f"{self.model_id} does not describe a single isolated atom: "
                 "use its isolated-atom reference energy, or a model that supports single atoms"
