@@ -20,6 +20,7 @@ FORMAT = "uma-md"
 FORMAT_VERSION = 1
 
 _LARGEST = 1 << 53  # what any reader of JSON holds exactly
+MOST_ATOMS = _LARGEST  # of an element
 _NAME = r"[^\x00-\x1f\x7f]{1,500}"
 _SHA256 = "[0-9a-f]{64}"
 _MERGE_ADVICE = "export again with --merge-for this system, or without --merge-for"
