@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Pairs of neighbors: those of a search by brute force, however far the atoms are from each other."""
+"""Pairs of neighbors: those of a search by brute force, however far apart the atoms are."""
 
 from itertools import product
 

@@ -97,17 +97,21 @@ def composition(text: str) -> dict[str, int]:
         if _is_file(text):
             return count_elements(read_structure(text).numbers)
     except ValueError as error:
-        raise ValueError(f"--merge-for must be a formula or a structure file: {error}") from error
+        raise ValueError(
+            f"--merge-for must be a formula or a structure file that ASE reads: {error}"
+        ) from error
     try:
         counts = Formula(text).count()
         unknown = [symbol for symbol in counts if symbol not in numbers_of]
     except Exception as error:  # its parser fails in many ways
         raise ValueError(
-            "--merge-for must be a formula such as (H2O)32 or a structure file, found neither "
-            f"for {text[:100]!r}"
+            "--merge-for must be a formula such as (H2O)32 or a structure file that ASE reads, "
+            f"found {text[:100]!r}"
         ) from error
     if unknown:
-        raise ValueError(f"--merge-for must have known elements, found {unknown[0]} in {text!r}")
+        raise ValueError(
+            f"--merge-for must be a formula of known elements, found {text!r} with {unknown[0]}"
+        )
     if not counts or not all(1 <= count <= MOST_ATOMS for count in counts.values()):
         raise ValueError(
             f"--merge-for must have 1 to {MOST_ATOMS} atoms of each of its elements, found {text!r}"
