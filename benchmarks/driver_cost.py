@@ -171,7 +171,6 @@ def graph_potential(arguments: argparse.Namespace, clock: Clock) -> "UMAPotentia
         spin=0,
         dtype="",
         cutoff=6.0,
-        check_single_atom=lambda *_: None,
     )
     engine = SimpleNamespace(
         metadata=about,

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +22,13 @@ from uma_md.options import RunOptions
 from uma_md.potential import Potential
 from uma_md.properties import Properties
 from uma_md.ranks.placement import pick_device
-from uma_md.system import check_charge_spin, check_finite_geometry, count_elements, formula
+from uma_md.system import (
+    check_charge_spin,
+    check_finite_geometry,
+    count_elements,
+    formula,
+    unread_moments,
+)
 
 # i-PI's own numbers, so that what a user gives or reads in angstrom and eV is what the model sees.
 BOHR = 1 / 1.8897261  # angstrom
@@ -81,9 +88,11 @@ class UMAPotential:
         self._report = report
         self._engine: Engine = engine or local_engine(model, template, options)
         self.tally = Tally()
-        self._load(options.task)
+        self._engine.load(options.task)
         self._merge(options)
         self.describe()
+        for sentence in unread_moments(template, options):
+            report(f"warning: {sentence}")
 
     @property
     def natoms(self) -> int:
@@ -133,7 +142,7 @@ class UMAPotential:
         }
         task = parameters.get("task", self.metadata.task)
         if task != self.metadata.task:
-            self._load(task)
+            self._engine.load(task)
         self._merge(replace(self._options, **given))
         self.describe()
 
@@ -181,10 +190,6 @@ class UMAPotential:
             return ""
         return json.dumps({"energies": energies.tolist()})
 
-    def _load(self, task: str | None) -> None:
-        self._engine.load(task)
-        self.metadata.check_single_atom(self.natoms, self._template.pbc)
-
     def _merge(self, options: RunOptions) -> None:
         """Fit the network to charge and spin: given ones, the template's or the model's."""
         charge, spin = options.charge_and_spin(
@@ -198,4 +203,11 @@ def _integer(name: str, text: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise ValueError(f"{name} must be an integer, found {text!r}") from None
+        pass
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not number.is_integer():
+        raise ValueError(f"{name} must be an integer, found {text!r}")
+    return int(number)

@@ -2,19 +2,26 @@
 """What goes wrong on one rank for ``test_mpi.py``, and what the others say of it."""
 
 import ctypes
+import os
 import resource
 import signal
+import threading
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
 from ase import Atoms
+from ase.calculators.calculator import Calculator
 from mpi_cases import atoms_of, model
 from mpi_checks import WORLD, outcome
 
+import uma_md.calculator
 from uma_md import UMACalculator
+from uma_md.ranks import spatial
 from uma_md.ranks.agreement import Ranks
+from uma_md.ranks.spatial import SpatialEvaluator
 
 
 def only(rank: int, there, elsewhere):
@@ -139,6 +146,68 @@ def interrupted(calculator):
     )
     yield
     hook.remove()
+
+
+def faults_around_the_sweeps():
+    """What breaks one rank before and after others communicate, or while it waits for them."""
+    calculator = UMACalculator(model("tiny-1p1"), "omol", dtype="float64", comm=WORLD)
+    atoms = atoms_of("water:8")
+    found = {}
+    for name, owner, part, kind in (
+        ("copy", Calculator, "calculate", MemoryError),
+        ("checks", uma_md.calculator, "check_geometry", ValueError),
+        ("merge", type(calculator._potential), "merge", RuntimeError),
+        ("before", UMACalculator, "_evaluate", ValueError),
+        ("division", spatial, "assign_owners", RecursionError),
+        ("halo", spatial, "plan_halo", MemoryError),
+        ("results", SpatialEvaluator, "_collect", TypeError),
+        ("stress", uma_md.calculator, "full_3x3_to_voigt_6_stress", KeyError),
+    ):
+        calculator.reset()
+        broken = 0 if name == "division" else 1
+        with broken_part(owner, part, kind("broken"), broken):
+            found[name] = WORLD.gather(outcome(lambda: calculator.get_forces(atoms)))
+    calculator.reset()
+    with late_interrupt(calculator):
+        found["waiting"] = WORLD.gather(outcome(lambda: calculator.get_forces(atoms)))
+    for name, options in {
+        "keyword": only(1, {"chunks": 3}, {}),
+        "path": only(1, {"directory": 3.5}, {}),
+    }.items():
+        given = {"model": model("tiny-1p1"), "task": "omol", "comm": WORLD, **options}
+        found[name] = WORLD.gather(outcome(lambda given=given: UMACalculator(**given)))
+    task = only(1, "omat", "omol")
+    found["task"] = WORLD.gather(outcome(lambda: setattr(calculator, "task", task)))
+    return found, calculator.get_potential_energy(atoms)
+
+
+@contextmanager
+def broken_part(owner, part: str, failure: Exception, rank: int):
+    kept = getattr(owner, part)
+
+    def fail(*_, **__):
+        raise failure
+
+    if WORLD.rank == rank:
+        setattr(owner, part, fail)
+    yield
+    setattr(owner, part, kept)
+
+
+@contextmanager
+def late_interrupt(calculator):
+    """Ctrl-C that reaches one rank alone, while it waits for another."""
+    layer = calculator._potential.network.layers[1]
+    hook = layer.node_update.register_forward_pre_hook(
+        lambda *_: time.sleep(1) if WORLD.rank == 0 else None
+    )
+    timer = threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT))
+    if WORLD.rank == 1:
+        timer.start()
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def breakdown():

@@ -8,7 +8,10 @@ from ase.build import molecule
 from conftest import checkpoint
 from structures import structure
 
+from ipi_driver.options import Options
+from ipi_driver.potential import UMAPotential
 from uma_md import UMACalculator
+from uma_md.files.structures import read_structure
 
 
 def fresh(variant: str, task: str = "omol") -> UMACalculator:
@@ -94,16 +97,98 @@ def test_results_do_not_depend_on_which_is_asked_first(calculators):
     ("change", "error", "message"),
     [
         ({"charge": 0.5}, TypeError, "charge must be an integer, found 0.5"),
+        ({"charge": True}, TypeError, "charge must be an integer, found True"),
+        ({"charge": np.bool_(False)}, TypeError, "charge must be an integer, found"),
+        ({"charge": "0"}, TypeError, "charge must be an integer, found '0'"),
+        ({"charge": None}, TypeError, "charge must be an integer, found None"),
+        ({"charge": np.nan}, TypeError, "charge must be an integer, found nan"),
+        ({"spin": np.inf}, TypeError, "spin must be an integer, found inf"),
+        ({"spin": 1 + 0j}, TypeError, "spin must be an integer, found"),
+        ({"spin": np.array([1])}, TypeError, "spin must be an integer, found array"),
+        ({"spin": [1]}, TypeError, r"spin must be an integer, found \[1\]"),
         ({"charge": -101}, ValueError, "charge must be -100 to 100, found -101"),
         ({"spin": 101}, ValueError, "spin must be 0 to 100, found 101"),
     ],
 )
 def test_bad_charges_and_spins_are_refused(change, error, message, calculators):
+    """With results at hand as well, and again, and in a template of i-PI."""
     atoms = molecule("H2O")
-    atoms.info.update(change)
     atoms.calc = calculators("tiny-1p1")
+    atoms.get_potential_energy()
+    atoms.info.update(change)
+    for _ in range(2):
+        with pytest.raises(error, match=message):
+            atoms.get_potential_energy()
     with pytest.raises(error, match=message):
+        UMAPotential(checkpoint("tiny-1p1"), atoms, Options(task="omol", device="cpu"), print)
+    atoms.info.clear()
+    assert np.isfinite(atoms.get_potential_energy())
+
+
+@pytest.mark.parametrize("kind", [float, np.float32, np.float64, np.int8, np.array, str])
+def test_whole_numbers_of_any_kind_are_charges_and_spins(kind, calculators, tmp_path):
+    atoms = molecule("H2O")
+    atoms.info.update(charge=-1, spin=2)
+    atoms.calc = calculators("tiny-1p2p1")
+    expected = atoms.get_potential_energy()
+    if kind is str:  # as extended XYZ reads them back
+        (tmp_path / "atoms.xyz").write_text(
+            "1\nProperties=species:S:1:pos:R:3 charge=-1.0 spin=2.0\nH 0 0 0\n"
+        )
+        info = read_structure(tmp_path / "atoms.xyz").info
+    else:
+        info = {"charge": kind(-1), "spin": kind(2)}
+    for start in ({"charge": 0}, {"charge": -1, "spin": 2}):
+        atoms.info.update(start)
         atoms.get_potential_energy()
+        atoms.info.update(info)
+        assert atoms.get_potential_energy() == expected
+    options = Options(task="omol", dtype="float64", device="cpu")
+    served = UMAPotential(checkpoint("tiny-1p2p1"), atoms, options, lambda _: None)
+    assert (served.charge, served.spin) == (-1, 2)
+    assert Options(charge=info["charge"]).charge == -1
+
+
+def test_a_charge_that_is_changed_in_its_array_is_noticed(calculators):
+    atoms = molecule("H2O")
+    atoms.info["charge"] = np.array(0)
+    atoms.calc = calculators("tiny-1p2p1")
+    before = atoms.get_potential_energy()
+    atoms.info["charge"][()] = 1
+    assert atoms.get_potential_energy() != before
+
+
+def test_charges_and_moments_of_atoms_are_warned_of_once(calculators):
+    calculator = fresh("tiny-1p2p1")
+    atoms = molecule("OH")
+    assert atoms.get_initial_magnetic_moments().any()
+    atoms.set_initial_charges([-1, 0])
+    with pytest.warns(UserWarning, match="are not read") as warned:
+        calculator.get_potential_energy(atoms)
+    sentences = [str(warning.message) for warning in warned]
+    assert [s.partition(" of atoms are not read: give ")[0] for s in sentences] == [
+        "initial charges",
+        "initial magnetic moments",
+    ]
+    atoms.rattle()
+    calculator.get_potential_energy(atoms)
+    told = molecule("OH")
+    told.info["spin"] = 2
+    fresh("tiny-1p2p1").get_potential_energy(told)
+    UMACalculator(checkpoint("tiny-1p2p1"), "omol", spin=2).get_potential_energy(molecule("OH"))
+    reports: list[str] = []
+    options = Options(task="omol", device="cpu", charge=0)
+    UMAPotential(checkpoint("tiny-1p2p1"), atoms, options, reports.append)
+    assert [text for text in reports if "not read" in text] == [f"warning: {sentences[1]}"]
+
+
+def test_a_failure_leaves_no_results_of_other_atoms():
+    calculator = fresh("tiny-1p1")
+    calculator.get_potential_energy(molecule("H2O"))
+    with pytest.raises(ValueError, match="two at one place"):
+        calculator.calculate(Atoms("H2"))
+    with pytest.raises(ValueError, match="two at one place"):
+        calculator.get_potential_energy(Atoms("H2"))
 
 
 def test_bad_structures_are_refused(calculators):
@@ -112,6 +197,8 @@ def test_bad_structures_are_refused(calculators):
         (Atoms(), "must have atoms, found none"),
         (Atoms("Fm", cell=[9, 9, 9], pbc=True), "knows the elements H to Es, found Fm"),
         (Atoms("H"), "UMA-1.1 does not describe a single isolated atom"),
+        (Atoms("Cu", cell=[40] * 3, pbc=True), "UMA-1.1 does not describe a single isolated atom"),
+        (Atoms("Cu", cell=[40, 3, 3], pbc=(1, 0, 0)), "does not describe a single isolated atom"),
         (Atoms("H2", pbc=True), "needs a cell vector, found none along a"),
         (Atoms("H2", [[0, 0, 0], [0, 0, 0]]), "must be apart, found two at one place"),
         (Atoms("H", cell=[1, 1, 1], pbc=True), "at most 300 neighbors within 6.0 angstrom"),
@@ -127,6 +214,25 @@ def test_a_single_atom_is_served_where_the_model_supports_it(calculators):
     atoms.calc = calculators("tiny-1p2p1")
     assert np.isfinite(atoms.get_potential_energy())
     assert (atoms.get_forces() == 0).all()
+
+
+def test_single_atoms_with_neighbors_are_served_by_all_models(calculators):
+    """Images are neighbors; and of two atoms none is single, as far apart as they may be."""
+    calculator = calculators("tiny-1p1")
+    for atoms in (
+        Atoms("Cu", cell=[40, 3, 40], pbc=True),
+        Atoms("Cu", cell=[0, 3, 0], pbc=(0, 1, 0)),
+        Atoms("Cu2", [[0, 0, 0], [0, 0, 50]]),
+    ):
+        assert np.isfinite(calculator.get_potential_energy(atoms))
+
+
+@pytest.mark.parametrize("cell", [None, [40] * 3])
+def test_a_template_of_one_isolated_atom_is_refused_alike(cell):
+    options = Options(task="omol", device="cpu")
+    lone = Atoms("Cu", cell=cell, pbc=cell is not None)
+    with pytest.raises(ValueError, match=r"UMA-1\.1 does not describe a single isolated atom"):
+        UMAPotential(checkpoint("tiny-1p1"), lone, options, lambda _: None).warm_up()
 
 
 def test_bad_arguments_are_refused():

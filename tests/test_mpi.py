@@ -6,6 +6,7 @@
 
 import os
 import pickle
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -39,6 +40,7 @@ OTHER_CHECKS = (
     "loading_errors",
     "structure_errors",
     "faults_in_the_sweeps",
+    "faults_around_the_sweeps",
     "placements",
 )
 
@@ -252,8 +254,41 @@ def test_a_rank_that_breaks_between_exchanges_takes_the_others_with_it(name, kin
     assert outcomes[name][0][1].startswith(text)
 
 
+@pytest.mark.parametrize(
+    ("name", "kind", "text"),
+    [
+        ("copy", "MemoryError", "a rank ran out of memory"),
+        ("checks", "ValueError", "broken"),
+        ("merge", "RuntimeError", "broken"),
+        ("before", "ValueError", "broken"),
+        ("division", "RuntimeError", "broken"),
+        ("halo", "MemoryError", "a rank ran out of memory"),
+        ("results", "TypeError", "broken"),
+        ("stress", "RuntimeError", "'broken'"),
+        ("keyword", "TypeError", "options of UMACalculator must be .*; found 'chunks'"),
+        ("path", "TypeError", ""),
+        ("task", "ValueError", "all ranks must have the same task, found other task on rank 1"),
+    ],
+)
+def test_what_fails_on_one_rank_alone_fails_on_all(name, kind, text, found):
+    """Wherever it fails, and wherever the others are by then."""
+    outcomes, _ = found("faults_around_the_sweeps")
+    broken = 0 if name == "division" else 1
+    for rank, (raised, said) in enumerate(outcomes[name]):
+        assert rank == broken or raised == kind
+        assert re.match(text, said)
+
+
+def test_an_interrupt_that_finds_a_rank_waiting_ends_the_others_too(found):
+    outcomes, _ = found("faults_around_the_sweeps")
+    kinds = [kind for kind, _ in outcomes["waiting"]]
+    assert kinds == ["RuntimeError", "KeyboardInterrupt", "RuntimeError", "RuntimeError"]
+
+
 def test_a_calculator_goes_on_after_errors(found, alone):
     _, energy = found("structure_errors")
+    assert energy == pytest.approx(alone("tiny-1p1", "float64", "water:8")["energy"], abs=1e-9)
+    _, energy = found("faults_around_the_sweeps")
     assert energy == pytest.approx(alone("tiny-1p1", "float64", "water:8")["energy"], abs=1e-9)
     _, energy = found("faults_in_the_sweeps")
     assert energy == pytest.approx(alone("tiny-1p1", "float64", "water:32")["energy"], abs=1e-9)

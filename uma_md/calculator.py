@@ -3,24 +3,26 @@
 
 from __future__ import annotations
 
+import copy
+import warnings
 from contextlib import AbstractContextManager, nullcontext
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from uma_md.batching import build_graph
 from uma_md.options import RunOptions
-from uma_md.potential import Potential
 from uma_md.properties import Properties
 from uma_md.ranks.placement import Placement, pick_device, place
-from uma_md.system import System, check_charge_spin, check_geometry
+from uma_md.shared_potential import SharedPotential
+from uma_md.system import System, check_charge_spin, check_geometry, unread_moments
 
 if TYPE_CHECKING:
+    import torch
     from mpi4py import MPI
 
     from uma_md.files.metadata import Metadata
@@ -33,6 +35,9 @@ class UMACalculator(Calculator):
     Charge and spin multiplicity of the system come from ``atoms.info["charge"]`` and
     ``atoms.info["spin"]``; without them they are 0, and 1 for omol or 0 for other tasks, or
     what the file was exported with. Any combination of periodic directions is allowed.
+
+    Copies share the network's weights. A pickle names the file and loads it again. Threads may
+    share a calculator: they compute one after the other.
 
     Parameters
     ----------
@@ -47,13 +52,6 @@ class UMACalculator(Calculator):
         A communicator of mpi4py, over whose ranks the atoms are spread. All its ranks make
         the calculator, change atoms and ask for properties alike; all get the same results,
         or the same error.
-
-    Attributes
-    ----------
-    device
-        Where the network runs.
-    metadata
-        What the model says of itself.
 
     Raises
     ------
@@ -79,9 +77,6 @@ class UMACalculator(Calculator):
         comm: MPI.Intracomm | None = None,
         **options: Any,
     ) -> None:
-        given = {name: options.pop(name) for name in RunOptions.names() if name in options}
-        _check_known(options)
-        super().__init__(**options)
         self._model = model
         self._ranks: Ranks | None = None
         if comm is not None:
@@ -89,28 +84,66 @@ class UMACalculator(Calculator):
 
             self._ranks = Ranks(comm)
         with self._together():
+            given = {name: options.pop(name) for name in RunOptions.names() if name in options}
+            _check_known(options)
+            super().__init__(**options)
             self._options = RunOptions(device=device, dtype=dtype, **given)
-            self._placement = (
-                place(self._ranks, device) if self._ranks else Placement(pick_device(device))
-            )
-        self.device = self._placement.device
-        with self._together():
             self._potential = self._load(task)
+        self._computed_for: tuple[int, int] | None = None
+        self._has_warned = False
 
     def _together(self) -> AbstractContextManager[None]:
         """Give a block in which an error on one rank becomes that of all."""
         return self._ranks.together() if self._ranks else nullcontext()
 
-    def _load(self, task: str | None) -> Potential:
-        def load() -> Potential:
-            sharers = self._placement.sharers
-            return Potential(self._model, task, self._options, self.device, sharers)
+    def _load(self, task: str | None) -> SharedPotential:
+        ranks, name = self._ranks, self._options.device
+        placement = place(ranks, name) if ranks else Placement(pick_device(name))
 
-        if self._ranks is None:
+        def load() -> SharedPotential:
+            where = placement.device, placement.sharers
+            return SharedPotential(self._model, task, self._options, *where)
+
+        if ranks is None:
             return load()
         from uma_md.ranks.spatial import load_in_turn
 
-        return load_in_turn(self._ranks, self._placement, load)
+        return load_in_turn(ranks, placement, load)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a pickle holds.
+
+        Raises
+        ------
+        TypeError
+            When the calculator belongs to ranks.
+        """
+        if self._ranks is not None:
+            raise TypeError(
+                "a calculator with comm cannot be pickled, since its ranks compute together: "
+                "make it on each rank with the same arguments"
+            )
+        return self.__dict__.copy()
+
+    def __copy__(self) -> UMACalculator:
+        """Give a calculator with the same results and weights."""
+        other = self.__class__.__new__(self.__class__)
+        other.__dict__.update(self.__dict__, results=dict(self.results))
+        return other
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> UMACalculator:
+        """Give a calculator of its own that shares the weights, and the ranks if there are."""
+        other = self.__class__.__new__(self.__class__)
+        memo[id(self)] = other
+        memo[id(self._ranks)] = self._ranks
+        for name, value in self.__dict__.items():
+            setattr(other, name, copy.deepcopy(value, memo))
+        return other
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network runs."""
+        return self._potential.device
 
     @property
     def metadata(self) -> Metadata:
@@ -124,17 +157,34 @@ class UMACalculator(Calculator):
 
     @task.setter
     def task(self, name: str) -> None:
-        if name != self.metadata.task:
-            with self._together():
+        with self._together():
+            if self._ranks is not None:
+                self._ranks.check_same("task", {"task": name}, "set it on all ranks")
+            if name != self.metadata.task:
                 self._potential = self._load(name)
-            self.reset()
+                self.reset()
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
-        """List what changed since the last calculation, charge and spin included."""
+        """List what changed since the last calculation, charge and spin included.
+
+        A charge or a spin that is invalid is a change, so that ``calculate`` refuses it.
+        """
         changes: list[str] = super().check_state(atoms, tol=tol)
-        if not changes and self.atoms and self._stated(self.atoms) != self._stated(atoms):
-            changes.append("info")
+        if not changes and self._computed_for is not None:
+            try:
+                same = check_charge_spin(*self._stated(atoms)) == self._computed_for
+            except (TypeError, ValueError):
+                same = False
+            if not same:
+                changes.append("info")
         return changes
+
+    def get_property(
+        self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True
+    ) -> Any:
+        """Give a property; of several threads, one at a time computes and takes its results."""
+        with self._potential.lock:
+            return super().get_property(name, atoms, allow_calculation)
 
     def calculate(
         self,
@@ -149,17 +199,22 @@ class UMACalculator(Calculator):
         TypeError, ValueError
             When the structure is not one that the model can serve.
         """
-        super().calculate(atoms, properties or ["energy"], system_changes)
-        assert self.atoms is not None
-        atoms = self.atoms
-        with self._together():
-            self._check_same(atoms)
-            check_geometry(atoms.positions, atoms.cell.array, atoms.pbc)
-            self.metadata.check_single_atom(len(atoms), atoms.pbc)
-            self._potential.merge(atoms.numbers, *check_charge_spin(*self._stated(atoms)))
-            energies, forces, (virial,) = self._evaluate(atoms)
+        with self._potential.lock, self._together():
+            super().calculate(atoms, properties or ["energy"], system_changes)
+            assert self.atoms is not None
+            self.results = {}  # of other atoms, should this fail
+            self.results = self._compute(self.atoms)
+
+    def _compute(self, atoms: Atoms) -> dict[str, Any]:
+        """Check a structure and evaluate it."""
+        self._check_same(atoms)
+        check_geometry(atoms.positions, atoms.cell.array, atoms.pbc)
+        charge, spin = check_charge_spin(*self._stated(atoms))
+        self._warn(atoms)
+        self._potential.merge(atoms.numbers, charge, spin)
+        energies, forces, (virial,) = self._evaluate(atoms)
         energy = float(energies.sum())
-        self.results = {
+        results = {
             "energy": energy,
             "free_energy": energy,
             "energies": energies,
@@ -167,7 +222,17 @@ class UMACalculator(Calculator):
         }
         if atoms.cell.rank == 3:
             stress = -0.5 * (virial + virial.T) / atoms.get_volume()
-            self.results["stress"] = full_3x3_to_voigt_6_stress(stress)
+            results["stress"] = full_3x3_to_voigt_6_stress(stress)
+        self._computed_for = charge, spin
+        return results
+
+    def _warn(self, atoms: Atoms) -> None:
+        """Say once, on one rank, what of a structure is not read."""
+        if self._has_warned or (self._ranks is not None and self._ranks.rank > 0):
+            return
+        for sentence in unread_moments(atoms, self._options):
+            self._has_warned = True
+            warnings.warn(sentence, stacklevel=2)
 
     def _stated(self, atoms: Atoms) -> tuple[Any, Any]:
         """Charge and spin as options, structure or model say, checked or not."""
@@ -188,8 +253,7 @@ class UMACalculator(Calculator):
         self._ranks.check_same("structure", parts, advice)
 
     def _evaluate(self, atoms: Atoms) -> Properties:
-        cell = np.asarray(atoms.cell.complete().array)
-        system = System(atoms.positions, cell, atoms.pbc, atoms.numbers)
+        system = System(atoms.positions, atoms.cell.array, atoms.pbc, atoms.numbers)
         if self._ranks is not None:
             from uma_md.ranks.spatial import SpatialEvaluator
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from numbers import Integral
+from numbers import Real
 from typing import Any
 
 # Total charge (e) and spin multiplicity that have rows in the tables of embeddings.
@@ -19,14 +19,19 @@ def num_integers(limits: tuple[int, int]) -> int:
 
 
 def check_integer(name: str, value: Any, limits: tuple[int, int]) -> int:
-    """An integer within limits, or the error that names it."""
+    """An integer within limits, or the error that names it.
+
+    Whole numbers of any kind are integers, such as 0.0 and numpy's scalars and arrays without
+    dimensions; True, text and None are not.
+    """
     low, high = limits
-    if isinstance(value, bool) or not isinstance(value, Integral):
+    number: Any = value.item() if getattr(value, "ndim", None) == 0 else value
+    is_number = isinstance(number, Real) and not isinstance(number, bool)
+    if not is_number or number % 1 != 0:
         raise TypeError(f"{name} must be an integer, found {value!r}")
-    number = int(value)
     if not low <= number <= high:
         raise ValueError(f"{name} must be {low} to {high}, found {value}")
-    return number
+    return int(number)
 
 
 @dataclass(frozen=True)

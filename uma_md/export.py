@@ -11,10 +11,12 @@ from ase.data import atomic_numbers as numbers_of
 from ase.formula import Formula
 
 from uma_md.files import exported
+from uma_md.files.metadata import MOST_ATOMS
 from uma_md.files.structures import read_structure
+from uma_md.files.whole_file import replaceable
 from uma_md.loading import DTYPES, UMASource, counts_tensor
 from uma_md.options import RunOptions
-from uma_md.system import count_elements, default_spin
+from uma_md.system import check_charge_spin, count_elements, default_spin
 
 
 def export(
@@ -55,11 +57,12 @@ def export(
     FileNotFoundError, TypeError, ValueError
         In one sentence, what must hold and what was found.
     """
-    RunOptions(dtype=dtype, charge=charge, spin=spin)  # refuses invalid ones
+    options = RunOptions(dtype=dtype, charge=charge, spin=spin)  # refuses invalid ones
+    target = replaceable(Path(output))
     source = UMASource(checkpoint)
+    _check_other(target, source.checkpoint.path, merge_for)
     chosen = source.task(task)
-    charge = 0 if charge is None else charge
-    spin = default_spin(chosen.name) if spin is None else spin
+    charge, spin = check_charge_spin(*options.charge_and_spin({}, 0, default_spin(chosen.name)))
     metadata = source.metadata(chosen, dtype, charge, spin)
     counts = None if merge_for is None else composition(merge_for)
     if counts is not None:
@@ -73,23 +76,51 @@ def export(
     return asdict(metadata)
 
 
+def _check_other(target: Path, *read: str | Path | None) -> None:
+    """Refuse to replace what is read."""
+    for path in read:
+        if path and target.exists() and _is_file(path) and target.samefile(path):
+            raise ValueError(
+                f"the output must be another file than those that are read, found {path} as both"
+            )
+
+
 def composition(text: str) -> dict[str, int]:
     """Atoms per element of a formula or of a structure file.
 
     Raises
     ------
     ValueError
-        When the text is neither.
+        When the text is neither, or a formula without atoms of an element in it.
     """
     try:
-        if Path(text).is_file():
+        if _is_file(text):
             return count_elements(read_structure(text).numbers)
-        counts = Formula(text).count()
-        return {
-            symbol: int(counts[symbol]) for symbol in sorted(counts, key=numbers_of.__getitem__)
-        }
-    except (ValueError, KeyError) as error:
+    except ValueError as error:
         raise ValueError(
-            f"--merge-for must be a formula such as (H2O)32 or a structure file that ASE reads, "
-            f"found {text!r}: {error}"
+            f"--merge-for must be a formula or a structure file that ASE reads: {error}"
         ) from error
+    try:
+        counts = Formula(text).count()
+        unknown = [symbol for symbol in counts if symbol not in numbers_of]
+    except Exception as error:  # its parser fails in many ways
+        raise ValueError(
+            "--merge-for must be a formula such as (H2O)32 or a structure file that ASE reads, "
+            f"found {text[:100]!r}"
+        ) from error
+    if unknown:
+        raise ValueError(
+            f"--merge-for must be a formula of known elements, found {text!r} with {unknown[0]}"
+        )
+    if not counts or not all(1 <= count <= MOST_ATOMS for count in counts.values()):
+        raise ValueError(
+            f"--merge-for must have 1 to {MOST_ATOMS} atoms of each of its elements, found {text!r}"
+        )
+    return {symbol: int(counts[symbol]) for symbol in sorted(counts, key=numbers_of.__getitem__)}
+
+
+def _is_file(text: str | Path) -> bool:
+    try:
+        return Path(text).is_file()
+    except OSError:  # a formula may be longer than names can be
+        return False

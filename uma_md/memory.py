@@ -57,7 +57,7 @@ def measure_bytes_per_edge(model: Any, dtype: torch.dtype) -> int:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in known:
             kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        return tensor.detach()  # what leads back to its own graph would never be freed
 
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
         out = model.messages(0, senders, receivers, vectors, numbers, numbers)

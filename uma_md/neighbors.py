@@ -9,8 +9,12 @@ import numpy as np
 import torch
 import vesin
 
+from uma_md.frame import Frame
+
 MOST_PAIRS = 20_000_000  # kept in all: about a gigabyte
 ROUNDING = 1e-6  # angstrom: what rounding may do to a distance
+VACUUM = 1.01  # what is left of an empty stretch, in reaches
+MOST_BINS = 1e5  # that vesin makes
 
 
 class Pairs(NamedTuple):
@@ -32,6 +36,10 @@ class Pairs(NamedTuple):
 def find_pairs(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, reach: float) -> Pairs:
     """All directed pairs of atoms within a distance, sorted by receiver.
 
+    Atoms may be far outside the cell, and far from each other: empty stretches are cut before
+    the search, and open directions made to repeat beyond the reach. So the time depends on
+    the atoms and not on the vacuum between them.
+
     Parameters
     ----------
     positions : (atoms, 3), angstrom
@@ -42,14 +50,52 @@ def find_pairs(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, reach: 
     reach
         angstrom.
     """
-    neighbors = vesin.NeighborList(cutoff=reach + ROUNDING, full_list=True, sorted=True)
-    receivers, senders, shifts = neighbors.compute(
-        np.ascontiguousarray(positions, dtype=np.float64),
-        np.ascontiguousarray(cell, dtype=np.float64),
-        np.asarray(pbc, dtype=bool),
-        quantities="ijS",
+    reach += ROUNDING
+    frame = Frame(cell, pbc)
+    coordinates, cells = frame.wrap(positions)
+    points, lengths = frame.shortened(
+        positions - cells @ frame.vectors, coordinates, reach * VACUUM
     )
-    return Pairs(receivers.astype(np.int64), senders.astype(np.int64), shifts.astype(np.float64))
+    box = frame.vectors * (lengths / frame.heights)[:, np.newaxis]
+    receivers, senders, shifts = _search(points, box, lengths, reach)
+    return Pairs(receivers, senders, shifts + cells[receivers] - cells[senders])
+
+
+def _search(
+    points: np.ndarray, box: np.ndarray, heights: np.ndarray, reach: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs in a box that repeats along all directions: receivers, senders and whole boxes."""
+    wider = reach
+    while not (_grid(heights / wider) >= 1).all():
+        wider *= 1.1
+    neighbors = vesin.NeighborList(
+        cutoff=wider, full_list=True, sorted=True, n_threads=torch.get_num_threads()
+    )
+    i, j, shifts = neighbors.compute(
+        np.ascontiguousarray(points, dtype=np.float64), box, True, quantities="ijS"
+    )
+    found = i.astype(np.int64), j.astype(np.int64), shifts.astype(np.float64)
+    if wider == reach:
+        return found
+    receivers, senders, shifts = found
+    vectors = points[senders] - points[receivers] + shifts @ box
+    near = np.einsum("ij,ij->i", vectors, vectors) < reach**2
+    return receivers[near], senders[near], shifts[near]
+
+
+def _grid(cutoffs: np.ndarray) -> np.ndarray:
+    """Bins per direction that vesin 0.6 makes of a box so many cutoffs wide, (3,).
+
+    It limits their number, in long and thin boxes to none along the short sides, by which it
+    then divides.
+    """
+    a, b, c = np.maximum(np.trunc(cutoffs), 1)
+    if a * b * c > MOST_BINS:
+        c_before, b_before = c, b
+        c = np.trunc(np.cbrt(MOST_BINS / ((a / b) * (b / c) ** 2)))
+        b = np.trunc(b_before / c_before * c)
+        a = np.trunc(a / b_before * b)
+    return np.array([a, b, c])
 
 
 class Reach(NamedTuple):
@@ -72,7 +118,7 @@ class Reference:
     ----------
     positions : (atoms, 3), angstrom
     cell : (3, 3), angstrom
-        Rows are cell vectors, independent also where they do not repeat.
+        Rows are cell vectors; for ``aligned`` independent also where they do not repeat.
     pbc : (3,)
     reach
 
@@ -85,7 +131,8 @@ class Reference:
     def __init__(
         self, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, reach: Reach
     ) -> None:
-        self.positions = positions - whole_cells(positions, cell, pbc, np.floor) @ cell
+        frame = Frame(cell, pbc)
+        self.positions = positions - frame.wrap(positions)[1] @ frame.vectors
         self._pbc = pbc
         self._reach = reach
         self._cell = cell
@@ -100,7 +147,8 @@ class Reference:
         """
         strain = np.linalg.solve(self._cell, cell) if self._pbc.any() else np.eye(3)
         away = positions - self.positions @ strain
-        cells = whole_cells(away, cell, self._pbc, np.rint)
+        frame = Frame(cell, self._pbc)
+        cells = np.rint(frame.coordinates(away)) * self._pbc
         away -= cells @ cell
         away -= away.mean(axis=0)
         farthest = np.sqrt(np.einsum("ij,ij->i", away, away).max())
@@ -146,15 +194,6 @@ class PairList(Reference):
 
     def __len__(self) -> int:
         return len(self.senders)
-
-
-def whole_cells(
-    vectors: np.ndarray, cell: np.ndarray, pbc: np.ndarray, rounding: np.ufunc
-) -> np.ndarray:
-    """Rounded fractional coordinates along the directions that repeat, zero along the others."""
-    if not pbc.any():
-        return np.zeros_like(vectors)
-    return rounding(np.linalg.solve(cell.T, vectors.T).T) * pbc
 
 
 class PairStore:

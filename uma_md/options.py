@@ -74,7 +74,8 @@ class RunOptions:
             raise ValueError(f"chunk must be 1 or more edges, found {self.chunk}")
         for name, limits in (("charge", CHARGE_RANGE), ("spin", SPIN_RANGE)):
             if getattr(self, name) is not None:
-                check_integer(name, getattr(self, name), limits)
+                value = check_integer(name, getattr(self, name), limits)
+                object.__setattr__(self, name, value)
 
     @classmethod
     def names(cls) -> tuple[str, ...]:

@@ -84,11 +84,27 @@ class Potential:
         self._merged_for = system
 
     def __call__(self, graph: Graph, exchange: Exchange | None = None) -> Evaluation:
-        """Evaluate a graph with vectors in float64; every rank of the exchange takes part."""
+        """Evaluate a graph with vectors in float64; every rank of the exchange takes part.
+
+        Raises
+        ------
+        ValueError
+            When a system is an isolated atom, and the model does not describe these.
+        """
+        self._check_single_atoms(graph)
         graph = graph._replace(vectors=graph.vectors.to(DTYPES[self.metadata.dtype]))
         needed = len(graph.senders) * self.metadata.num_layers * self.metadata.bytes_per_edge
         keep = keeps_messages(self._options.recompute, needed, self.device, self._sharers)
         return self._evaluator(graph, exchange or LocalExchange(), keep=keep)
+
+    def _check_single_atoms(self, graph: Graph) -> None:
+        """Refuse systems of one atom without neighbors, on the process that owns it."""
+        if self.metadata.supports_single_atoms:
+            return
+        alone = graph.natoms[graph.systems] == 1
+        if bool(alone.any()):
+            neighbors = torch.bincount(graph.receivers, minlength=len(graph.systems))
+            self.metadata.check_single_atom(1, int(neighbors[alone].min()))
 
     def properties(self, graph: Graph) -> Properties:
         """Evaluate a graph all of whose atoms this process owns.

@@ -7,9 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from ase import Atoms
 from ase.data import chemical_symbols
 
 from uma_md.config import CHARGE_RANGE, SPIN_RANGE, check_integer
+from uma_md.options import RunOptions
+
+FARTHEST = 1e9  # angstrom: float64 numbers beyond are more than 1e-7 apart
 
 
 class System(NamedTuple):
@@ -61,6 +65,25 @@ def check_charge_spin(charge: Any, spin: Any) -> tuple[int, int]:
     return check_integer("charge", charge, CHARGE_RANGE), check_integer("spin", spin, SPIN_RANGE)
 
 
+def unread_moments(atoms: Atoms, options: RunOptions) -> list[str]:
+    """What a structure says of charges and spins that is not read, and what to give instead.
+
+    The models know totals of the whole system. Charges and magnetic moments of atoms may be
+    guesses to start from, as ASE's are for iron, so totals are not taken from them.
+    """
+    sentences = []
+    for name, kind, moments, example in (
+        ("charge", "charges", atoms.get_initial_charges(), "the total charge in e"),
+        ("spin", "magnetic moments", atoms.get_initial_magnetic_moments(), "2S+1"),
+    ):
+        if moments.any() and getattr(options, name) is None and name not in atoms.info:
+            sentences.append(
+                f"initial {kind} of atoms are not read: give {example} as {name!r} in the "
+                f"structure's info or as an option"
+            )
+    return sentences
+
+
 def check_geometry(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> None:
     """Refuse positions and cells that no model can serve.
 
@@ -74,8 +97,8 @@ def check_geometry(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> 
     Raises
     ------
     ValueError
-        When there are no atoms, a number is not finite, or the cell has no volume along its
-        periodic directions.
+        When there are no atoms, a number is not finite or too large, or the cell has no volume
+        along its periodic directions.
     """
     if len(positions) == 0:
         raise ValueError("the structure must have atoms, found none")
@@ -89,12 +112,19 @@ def check_geometry(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> 
 
 
 def check_finite_geometry(positions: np.ndarray, cell: np.ndarray) -> None:
-    """Refuse NaN and infinity in positions and cells of any shape."""
+    """Refuse NaN, infinity and what is too far away, in positions and cells of any shape."""
     if not (np.isfinite(positions).all() and np.isfinite(cell).all()):
         raise ValueError(
             "positions and cell must be finite, found NaN or infinity: check for overlapping "
             "atoms and the time step"
         )
+    for name, lengths in (("positions", positions), ("cell vectors", cell)):
+        largest = np.abs(lengths).max(initial=0)
+        if largest > FARTHEST:
+            raise ValueError(
+                f"{name} must be within {FARTHEST:g} angstrom, where float64 tells distances "
+                f"apart, found {largest:g}: wrap the atoms into the cell, and check the time step"
+            )
 
 
 def check_cell_vectors(cell: np.ndarray, pbc: np.ndarray) -> None:

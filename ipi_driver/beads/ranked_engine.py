@@ -11,7 +11,7 @@ import numpy as np
 from ase import Atoms
 from mpi4py import MPI
 
-from ipi_driver.beads.engine import MOST_ATOMS, LocalEngine, in_parts
+from ipi_driver.beads.engine import LocalEngine
 from ipi_driver.beads.spatial_team import SpatialTeam
 from ipi_driver.options import Options
 from uma_md.files.metadata import Metadata
@@ -153,7 +153,7 @@ class RankedEngine:
         natoms = positions.shape[1]
         rows = np.empty((0, 4 * natoms + 9))
         if len(mine):
-            found = in_parts(evaluate, MOST_ATOMS * size, cells[mine], positions[mine])
+            found = evaluate(cells[mine], positions[mine])
             if self._world.rank % size == 0:  # one rank of a team speaks for it
                 rows = np.hstack([part.reshape(len(mine), -1) for part in found])
         counts = np.zeros(self._world.size, dtype=np.int64)

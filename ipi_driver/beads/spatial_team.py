@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ipi_driver.beads.engine import MOST_ATOMS, in_parts
 from uma_md.neighbors import Reach, Reference
 from uma_md.properties import Properties
 from uma_md.ranks.agreement import Ranks
@@ -63,8 +64,12 @@ class SpatialTeam:
     def evaluate(self, cells: np.ndarray, positions: np.ndarray) -> Properties:
         """Evaluate (batch, 3, 3) cells and (batch, atoms, 3) positions, in angstrom."""
         with self._ranks.together():
-            found = self._search(cells, positions) if self._ranks.rank == 0 else None
-            number, moved = self._ranks.broadcast(found)
+            most_atoms = MOST_ATOMS * self._ranks.size
+            return in_parts(self._evaluate, most_atoms, cells, positions)
+
+    def _evaluate(self, cells: np.ndarray, positions: np.ndarray) -> Properties:
+        found = self._search(cells, positions) if self._ranks.rank == 0 else None
+        number, moved = self._ranks.broadcast(found)
         if number is None or moved is None:
             kept = self._divide(cells, positions)
             moved = np.array([reference.positions for reference in kept.references])

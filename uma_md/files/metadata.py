@@ -20,6 +20,7 @@ FORMAT = "uma-md"
 FORMAT_VERSION = 1
 
 _LARGEST = 1 << 53  # what any reader of JSON holds exactly
+MOST_ATOMS = _LARGEST  # of an element
 _NAME = r"[^\x00-\x1f\x7f]{1,500}"
 _SHA256 = "[0-9a-f]{64}"
 _MERGE_ADVICE = "export again with --merge-for this system, or without --merge-for"
@@ -167,9 +168,17 @@ class Metadata:
             return f"{self.elements[0]} to {self.elements[-1]}"
         return ", ".join(filter(None, self.elements))
 
-    def check_single_atom(self, natoms: int, pbc: Sequence[bool] | np.ndarray) -> None:
-        """Refuse an isolated atom where the model was not made for it."""
-        if natoms == 1 and not np.any(pbc) and not self.supports_single_atoms:
+    def check_single_atom(self, natoms: int, num_edges: int) -> None:
+        """Refuse an isolated atom where the model was not made for it.
+
+        Parameters
+        ----------
+        natoms
+            Atoms of the whole system.
+        num_edges
+            Neighbors of its atoms within the cutoff, images included.
+        """
+        if natoms == 1 and num_edges == 0 and not self.supports_single_atoms:
             raise ValueError(
                 f"{self.model_id} does not describe a single isolated atom: "
                 "use its isolated-atom reference energy, or a model that supports single atoms"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 
 from ase import Atoms
@@ -46,28 +47,59 @@ def read_structure(path: str | Path, form: str | None = None) -> Atoms:
     """
     path = Path(path)
     _check_size(path)
+    form = form or _format_of(path)
     try:
-        form = form or filetype(str(path), guess=True)
-        if form not in FORMATS:
-            raise ValueError(f"a format that uma-md does not read ({form})")
         atoms = read(path, index=-1, format=form, parallel=False)  # not with other ranks of a job
     except Exception as error:  # ASE's readers raise all kinds
         raise ValueError(
-            f"{path} must be a structure file of one of the formats {', '.join(FORMATS)}, found "
-            f"{str(error)[:200] or 'another one'}"
+            f"{path} must be a whole file of format {form}, found {_reason(error)}"
         ) from error
     if not isinstance(atoms, Atoms) or len(atoms) == 0:
         raise ValueError(f"{path} must hold a structure, found no atoms in it")
     return atoms
 
 
+def _format_of(path: Path) -> str:
+    """The format that a file's name and first lines tell, one of ``FORMATS``."""
+    try:
+        form = filetype(str(path), guess=True)
+    except Exception as error:
+        found = _reason(error)
+    else:
+        if form in FORMATS:
+            return str(form)
+        found = f"a format that uma-md does not read ({form})"
+    raise ValueError(
+        f"{path} must be a structure file of one of the formats {', '.join(FORMATS)}, found {found}"
+    )
+
+
+def _reason(error: Exception) -> str:
+    """What a reader found, as the end of a sentence; readers seldom say it."""
+    text = " ".join(str(error).split())[:200]
+    if isinstance(error, KeyError) and " " not in text:
+        heavy = ": deuterium and tritium are H with a mass of its own"
+        return f"{text}, which is unknown" + (heavy if text in ("'D'", "'T'") else "")
+    if isinstance(error, UnicodeDecodeError):
+        return "bytes that are not text"
+    if isinstance(error, (StopIteration, EOFError, IndexError)) or "StopIteration" in text:
+        return "that it ends early or lacks lines"
+    if not text or isinstance(error, (NameError, AttributeError, TypeError, AssertionError)):
+        return f"what its reader cannot read ({type(error).__name__} {text})".replace(" )", ")")
+    return f"an error in it: {text}"
+
+
 def _check_size(path: Path) -> None:
     try:
-        size = path.stat().st_size
-    except OSError as error:
+        status = path.stat()
+    except (OSError, ValueError) as error:
         raise ValueError(
-            f"a structure must be a readable file, found {path}: {error.strerror or error}"
+            f"a structure must be a readable file, found {path}: "
+            f"{getattr(error, 'strerror', None) or error}"
         ) from None
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError(f"a structure must be a regular file, found something else at {path}")
+    size = status.st_size
     if size > MOST_BYTES:
         raise ValueError(
             f"a structure file must have at most {MOST_BYTES / 1e9:.1f} GB, {path} has "

@@ -5,20 +5,29 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+MOST_LINKS = 40  # from one to the next, as on Linux
 
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """A temporary file beside ``path`` that takes its place when all went well.
 
-    Of several processes that write at once, each writes its own and the last one stays.
+    Of several processes that write at once, each writes its own and the last one stays. Where
+    ``path`` is a link, what it leads to is written and the link stays.
+
+    Raises
+    ------
+    OSError
+        When there is something at ``path`` that is no regular file.
     """
+    path = replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
@@ -26,9 +35,46 @@ def written_whole(path: Path) -> Iterator[Path]:
         yield Path(name)
         _to_disk(Path(name))
         Path(name).chmod(0o666 & ~_umask())
-        Path(name).replace(path)
+        Path(name).replace(replaceable(path))
     finally:
         Path(name).unlink(missing_ok=True)
+
+
+def replaceable(path: Path) -> Path:
+    """The regular file that a path leads to, or that can be made there.
+
+    Raises
+    ------
+    OSError
+        When there is something else, which a file must not replace.
+    """
+    target = path.absolute()
+    for _ in range(MOST_LINKS):
+        if not target.is_symlink() or target.parent.resolve().is_relative_to("/proc"):
+            break
+        target = target.parent / target.readlink()
+    target = target.parent.resolve() / target.name
+    try:
+        found = target.lstat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return target
+    if not stat.S_ISREG(found):
+        raise OSError(
+            f"output must be a new file or replace a regular one, found {_kind(found)} at {path}: "
+            "choose another name"
+        )
+    return target
+
+
+def _kind(mode: int) -> str:
+    """What is no regular file, in words."""
+    if stat.S_ISDIR(mode):
+        return "a folder"
+    if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+        return "a device"
+    if stat.S_ISLNK(mode):
+        return "a link that leads in a circle or into /proc"
+    return "a pipe or a socket"
 
 
 def reserve(path: Path, size: int) -> None:

@@ -79,7 +79,7 @@ def resolve(name_or_path: str | Path) -> Path:
         )
     if path.suffix == "" and path.name == str(name_or_path) and not path.exists():
         raise FileNotFoundError(
-            f"checkpoint must be an existing file or one of {', '.join(KNOWN)}; "
+            f"checkpoint must be an existing file or one of {', '.join((*KNOWN, BUNDLED.stem))}; "
             f"found neither for {path}"
         )
     return path
@@ -195,6 +195,8 @@ def rows() -> list[tuple[str, ...]]:
 
 
 def _file_of(name: str) -> str:
+    if name == BUNDLED.stem:
+        raise ValueError(f"{name} needs no download: it comes with uma-md")
     if name not in KNOWN:
         raise ValueError(f"model must be one of {', '.join(KNOWN)}; found {name!r}")
     return f"checkpoints/{name}.pt"

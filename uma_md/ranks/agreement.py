@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import hashlib
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -72,9 +75,12 @@ class Ranks:
         self.comm = duplicate
         self.rank: int = self.comm.Get_rank()
         self.size: int = self.comm.Get_size()
+        self._is_together = False
+        self._interrupts = Interrupts()
 
     def agree(self) -> None:
         """Go on when all ranks do. Collective, within ``together`` only."""
+        self._interrupts.check()
         told = self._learn(None)
         if told is not None:
             raise _ToldError(told)
@@ -85,8 +91,21 @@ class Ranks:
 
         Collective. The text is that of the lowest rank that failed. Its kind is the builtin
         one that comes closest; a rank whose own error has this text, or is an interrupt,
-        raises its own.
+        raises its own. Within such a block of these ranks it is a part of that block, so that
+        they fail once, wherever each of them is.
         """
+        if self._is_together:
+            yield
+            return
+        self._is_together = True
+        try:
+            with self._interrupts.held(), self._failing_together():
+                yield
+        finally:
+            self._is_together = False
+
+    @contextmanager
+    def _failing_together(self) -> Iterator[None]:
         try:
             yield
             self.agree()
@@ -167,7 +186,44 @@ class Ranks:
         first = int(failed[0])
         if first == self.size:
             return None
-        return self.comm.bcast(failure and _describe(failure), root=first)
+        described = None if failure is None else _describe(failure)
+        return self.comm.bcast(described, root=first)
+
+
+class Interrupts:
+    """Ctrl-C, held back while ranks communicate.
+
+    It would otherwise be raised wherever a rank waits for the others, who go on when it has
+    left.
+    """
+
+    def __init__(self) -> None:
+        self._came = False
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold a block's interrupts until the next ``check``, the last one until its end."""
+        in_charge = threading.current_thread() is threading.main_thread()
+        if not in_charge or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+            yield
+            return
+        signal.signal(signal.SIGINT, self._note)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            self.check()
+
+    def check(self) -> None:
+        """Raise what was held back."""
+        if self._came:
+            self._came = False
+            raise KeyboardInterrupt
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self._came:  # who asks twice does not want to wait
+            signal.default_int_handler(number, frame)
+        self._came = True
 
 
 class _ToldError(Exception):

@@ -12,52 +12,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from uma_md.frame import Frame
 from uma_md.graph import Edges, Graph, select_edges
 from uma_md.neighbors import ROUNDING, Pairs, find_pairs
 from uma_md.system import System
-
-
-class _Frame:
-    """Cell vectors where a system repeats, and unit vectors across them where it is open."""
-
-    def __init__(self, cell: np.ndarray, pbc: np.ndarray) -> None:
-        self._pbc = np.asarray(pbc, dtype=bool)
-        repeats = np.asarray(cell, dtype=np.float64)[self._pbc]
-        vectors = np.empty((3, 3))
-        vectors[self._pbc] = repeats
-        vectors[~self._pbc] = np.linalg.svd(repeats)[2][len(repeats) :]
-        self._inverse = np.linalg.inv(vectors)
-        # Between planes on which a coordinate is 0 and 1, angstrom.
-        self.heights = 1 / np.linalg.norm(self._inverse, axis=0)
-
-    def wrap(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Coordinates, in 0 to 1 where the system repeats, and the whole cells taken off."""
-        coordinates = positions @ self._inverse
-        cells = np.floor(coordinates) * self._pbc
-        return coordinates - cells, cells
-
-    def images(
-        self, coordinates: np.ndarray, low: np.ndarray, high: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Atoms and whole cells that bring their images between two corners.
-
-        Returns
-        -------
-        atoms : (images,)
-        cells : (images, 3)
-        """
-        first = np.where(self._pbc, np.ceil(low - coordinates), 0).astype(np.int64)
-        last = np.where(self._pbc, np.floor(high - coordinates), 0).astype(np.int64)
-        inside = (coordinates + first >= low) & (coordinates + last <= high)
-        counts = np.where(inside, np.maximum(last - first + 1, 0), 0)
-        totals = counts.prod(axis=1)
-        atoms = np.repeat(np.arange(len(coordinates)), totals)
-        number = np.arange(len(atoms)) - np.repeat(np.cumsum(totals) - totals, totals)
-        cells = np.empty((len(atoms), 3))
-        for axis in range(3):
-            cells[:, axis] = first[atoms, axis] + number % counts[atoms, axis]
-            number //= counts[atoms, axis]
-        return atoms, cells
 
 
 def assign_owners(system: System, ranks: int) -> np.ndarray:
@@ -66,7 +24,7 @@ def assign_owners(system: System, ranks: int) -> np.ndarray:
     Each cut is across the longest side of what it cuts, and leaves both sides as many
     atoms as they have ranks, to within one.
     """
-    frame = _Frame(system.cell, system.pbc)
+    frame = Frame(system.cell, system.pbc)
     points = frame.wrap(system.positions)[0] * frame.heights
     owners = np.zeros(len(points), dtype=np.int32)
     parts = [(np.arange(len(points)), 0, ranks)]
@@ -88,7 +46,7 @@ def _owned_pairs(system: System, owned: np.ndarray, reach: float) -> Pairs:
     if len(owned) == 0:
         none = np.zeros(0, dtype=np.int64)
         return Pairs(none, none, np.zeros((0, 3)))
-    frame = _Frame(system.cell, system.pbc)
+    frame = Frame(system.cell, system.pbc)
     coordinates, wrapped = frame.wrap(system.positions)
     margin = (reach + ROUNDING) / frame.heights
     low, high = coordinates[owned].min(axis=0) - margin, coordinates[owned].max(axis=0) + margin

@@ -118,8 +118,9 @@ class MPIExchange:
         """Sum over ranks, in their order: Allreduce may round otherwise from call to call."""
         mine = values.detach().to("cpu").contiguous()
         parts = torch.empty((self._ranks.comm.size, *mine.shape), dtype=mine.dtype)
+        sent, received = mine.numpy(), parts.numpy()
         self._ranks.agree()
-        self._ranks.comm.Allgather(mine.numpy(), parts.numpy())
+        self._ranks.comm.Allgather(sent, received)
         return parts.sum(dim=0).to(values.device)
 
     def _transfer(
@@ -129,9 +130,9 @@ class MPIExchange:
         if out.device.type != "cpu":
             host_out = torch.empty(out.shape, dtype=out.dtype, pin_memory=True).copy_(host_out)
             host_in = torch.empty(into.shape, dtype=into.dtype, pin_memory=True)
+        sent, received = host_out.numpy(), host_in.numpy()
         self._ranks.agree()
-        comm = self._ranks.comm
-        _send_and_receive(comm, host_out.numpy(), receivers, host_in.numpy(), senders)
+        _send_and_receive(self._ranks.comm, sent, receivers, received, senders)
         if host_in is not into:
             into.copy_(host_in)
 

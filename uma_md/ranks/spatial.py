@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +16,8 @@ from uma_md.ranks.decomposition import Part, assign_owners
 from uma_md.ranks.halo_exchange import MPIExchange, plan_halo
 from uma_md.ranks.placement import Placement
 from uma_md.system import System, check_finite_results
+
+Loaded = TypeVar("Loaded", bound=Potential)
 
 
 class Division(NamedTuple):
@@ -118,7 +120,7 @@ class SpatialEvaluator:
         return Properties(rows[:, 0].copy(), rows[:, 1:].copy(), whole)
 
 
-def load_in_turn(ranks: Ranks, placement: Placement, load: Callable[[], Potential]) -> Potential:
+def load_in_turn(ranks: Ranks, placement: Placement, load: Callable[[], Loaded]) -> Loaded:
     """Load a model on all ranks, and check that it is the same.
 
     One rank of a node reads the file first, the others when it is in the node's memory.

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: MIT
+"""The potential of an ASE calculator, its copies and its pickles."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from uma_md.files.metadata import Metadata
+from uma_md.options import RunOptions
+from uma_md.potential import Potential
+from uma_md.ranks.placement import pick_device
+
+
+class SharedPotential(Potential):
+    """A potential that is its own copy, and whose pickle names the model and loads it again.
+
+    Whoever evaluates holds the lock and merges for the own system first: so copies of a
+    calculator share the weights, whatever system and thread each of them has.
+
+    Parameters
+    ----------
+    model, task, options, device, sharers
+        As for ``Potential``.
+
+    Attributes
+    ----------
+    lock
+        Held from ``merge`` to the end of an evaluation.
+    """
+
+    def __init__(
+        self,
+        model: str | Path,
+        task: str | None,
+        options: RunOptions,
+        device: torch.device,
+        sharers: int = 1,
+    ) -> None:
+        super().__init__(model, task, options, device, sharers)
+        self.lock = threading.RLock()
+        self._recipe = _everywhere(model), options
+
+    def __copy__(self) -> SharedPotential:
+        """Give the potential itself."""
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> SharedPotential:
+        """Give the potential itself."""
+        return self
+
+    def __reduce__(self) -> tuple[Callable[..., SharedPotential], tuple[Any, ...]]:
+        """Say how to load it again."""
+        return _load_again, (*self._recipe, self.metadata)
+
+
+def _everywhere(model: str | Path) -> str:
+    """The name of a published model, or a path that holds in any folder."""
+    path = Path(model).expanduser()
+    return str(path.absolute()) if path.is_file() else str(model)
+
+
+def _load_again(model: str, options: RunOptions, metadata: Metadata) -> SharedPotential:
+    """Load what was pickled, on the device that its options ask for here.
+
+    Raises
+    ------
+    OSError, ValueError
+        When the file is not available, or not the same any more.
+    """
+    potential = SharedPotential(model, metadata.task, options, pick_device(options.device))
+    found = replace(potential.metadata, torch_version=metadata.torch_version)
+    if found != replace(metadata, bytes_per_edge=found.bytes_per_edge):
+        raise ValueError(
+            f"{model} must hold the model that was pickled, found another one: make the "
+            "calculator anew"
+        )
+    return potential
