@@ -143,6 +143,25 @@ def test_a_template_without_cell_is_refused_in_a_periodic_run(water, tmp_path):
     refused(water, tmp_path / "run", sentence, template=other)
 
 
+@pytest.mark.parametrize("words", [("--charge", 1), ("--dtype", "float32"), ("--task", "omat")])
+def test_a_driver_that_would_give_other_energies_is_refused(words, water, undisturbed, tmp_path):
+    """Two drivers of one i-PI: the right one does the work, whichever comes first."""
+    address, template = Address(), template_of(water, tmp_path)
+    field = address.field(2).replace("</address>", "</address> <parameters> {X} </parameters>")
+    with (
+        driver(template, *address.options) as right,
+        driver(template, *address.options, *words) as wrong,
+    ):
+        said = wait_until_ready(right)
+        wait_until_ready(wrong)
+        (word,) = re.findall(r"fingerprint: (\S+)", said)
+        with serve(tmp_path, water, field.replace("X", f"fingerprint: {word}")) as server:
+            assert wrong.wait(SECONDS) == 1
+            assert f"\nError: this driver's fingerprint must be {word}, " in wrong.stdout.read()
+            assert right.wait(60) == 0
+            assert server.finish() == undisturbed
+
+
 def test_not_a_number_is_refused(water, tmp_path, monkeypatch):
     evaluate = LocalEngine.evaluate
 
