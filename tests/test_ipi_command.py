@@ -144,22 +144,35 @@ def test_a_template_without_cell_is_refused_in_a_periodic_run(water, tmp_path):
 
 
 @pytest.mark.parametrize("words", [("--charge", 1), ("--dtype", "float32"), ("--task", "omat")])
-def test_a_driver_that_would_give_other_energies_is_refused(words, water, undisturbed, tmp_path):
-    """Two drivers of one i-PI: the right one does the work, whichever comes first."""
+def test_a_driver_that_would_give_other_energies_is_refused(words, water, tmp_path):
     address, template = Address(), template_of(water, tmp_path)
     field = address.field(2).replace("</address>", "</address> <parameters> {X} </parameters>")
-    with (
-        driver(template, *address.options) as right,
-        driver(template, *address.options, *words) as wrong,
-    ):
-        said = wait_until_ready(right)
-        wait_until_ready(wrong)
-        (word,) = re.findall(r"fingerprint: (\S+)", said)
-        with serve(tmp_path, water, field.replace("X", f"fingerprint: {word}")) as server:
-            assert wrong.wait(SECONDS) == 1
-            assert f"\nError: this driver's fingerprint must be {word}, " in wrong.stdout.read()
-            assert right.wait(60) == 0
-            assert server.finish() == undisturbed
+    with driver(template, *address.options) as right:
+        (word,) = re.findall(r"fingerprint: (\S+)", wait_until_ready(right))
+        field = field.replace("X", f"fingerprint: {word}")
+        with Server(tmp_path, water, field, beads=4, steps=100000) as server:
+            wait_until(lambda: len(table(tmp_path)) > 2)
+            wrong = drive(template, *address.options, *words)
+            assert wrong.exit_code == 1
+            assert f"\nError: this driver's fingerprint must be {word}, " in wrong.output
+            before = len(table(tmp_path))
+            wait_until(lambda: len(table(tmp_path)) > before)
+            server.process.terminate()
+            assert server.process.wait(SECONDS) == 0
+            assert right.wait(SECONDS) == 0
+
+
+def table(folder: Path) -> list[str]:
+    """What i-PI has printed of its steps."""
+    path = folder / "sim.out"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def wait_until(holds) -> None:
+    end = time.monotonic() + SECONDS
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_not_a_number_is_refused(water, tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from ipi_driver.input.ipi_input import DEFAULT_LATENCY, ForceField, Input, Syste
 from ipi_driver.input.remarks import Remark
 from ipi_driver.input.start import entries_of
 from ipi_driver.options import Options
-from ipi_driver.potential import UMAPotential
+from ipi_driver.potential import PARAMETERS, UMAPotential
 from ipi_driver.template import read_template
 from ipi_driver.units import BOHR, HARTREE
 from uma_md.files.structures import read_structure
@@ -64,7 +64,13 @@ def check(
     _say(remarks, report)
     potential = UMAPotential(model, atoms, Options(**options), report)
     if field is not None:
-        potential.configure(field.parameters if field.kind != "ffdirect" else {})
+        potential.configure(
+            {
+                name: text
+                for name, text in field.parameters.items()
+                if field.kind != "ffdirect" or name in PARAMETERS
+            }
+        )
     later: list[Remark] = []
     for system in given.systems:
         later += check_start(system, atoms, input_file.parent, potential.metadata.cutoff)
