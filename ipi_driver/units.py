@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
+from ase.data import covalent_radii
 
 from uma_md.neighbors import find_pairs
 
@@ -17,11 +18,14 @@ HARTREE = 1 / 0.036749326  # eV
 READ_AS = {BOHR: "angstrom were read as bohr", 1 / BOHR: "bohr were read as angstrom"}
 
 NEAREST = 4.5  # angstrom: neighbors farther away say little of a structure
-SPREAD = 0.1  # of distances between neighbors, in another configuration of the same atoms
-SPREAD_OF_FEW = 0.005  # where one pair must tell a unit from a stretched bond
-SPREAD_OF_CELLS = 0.02
+BONDED = 1.3  # times the sum of two atoms' covalent radii
+
+MIDDLE = 0.07  # how far the median of bonds may be off in another configuration
+SPREAD = 0.2  # how far most of them may be
+MOST = 0.75
+EXACT = 0.005  # where distances are no bonds, or one bond must be told from a stretched one
+EXACT_OF_CELLS = 0.02
 OVERLAP = 0.1  # angstrom: distances that tell nothing
-MOST = 0.75  # of the distances must tell the same
 
 
 class WrongUnit(NamedTuple):
@@ -71,8 +75,8 @@ def find_wrong_unit(template: Atoms, cells: np.ndarray, positions: np.ndarray) -
     """Tell whether one of some structures is of the template's kind in another unit.
 
     A unit scales the distances of nearly all neighbors by the same factor, 1.89 or 0.53, which
-    no pressure, temperature or phase does. Where atoms have no near neighbors in the template,
-    or still have them at about its distances, positions are taken to be right.
+    no pressure, temperature or phase does to bonds. Where atoms have no near neighbors in the
+    template, or still have them at about its distances, positions are taken to be right.
 
     Parameters
     ----------
@@ -99,15 +103,23 @@ def _scale_of_positions(
         return None
     nearest = _nearest(positions, cell, template.pbc, 2.2 * pairs.distances.max())
     found = nearest[pairs.receivers] / pairs.distances
-    if np.mean(np.abs(found - 1) < 1.5 * SPREAD) > 0.5:
+    if np.mean(np.abs(found - 1) < SPREAD) > 0.5:
         return None
     same = _distances_of_same(pairs, cell, positions)
-    few = len(template) == 2 and not template.pbc.any()
-    spread = SPREAD_OF_FEW if few else SPREAD
+    exact = not _are_bonds(pairs, template) or (len(template) == 2 and not template.pbc.any())
+    middle, spread = (EXACT, EXACT) if exact else (MIDDLE, SPREAD)
     for factor in READ_AS:
-        if any(np.mean(np.abs(one / factor - 1) < spread) >= MOST for one in (found, same)):
-            return factor
+        for ratios in (found / factor, same / factor):
+            near = np.mean(np.abs(ratios - 1) < spread) >= MOST
+            if near and abs(np.median(ratios) - 1) < middle:
+                return factor
     return None
+
+
+def _are_bonds(pairs: ShortPairs, template: Atoms) -> bool:
+    radii = covalent_radii[template.numbers]
+    sums = radii[pairs.receivers] + radii[pairs.senders]
+    return bool(np.median(pairs.distances / sums) < BONDED)
 
 
 def _distances_of_same(pairs: ShortPairs, cell: np.ndarray, positions: np.ndarray) -> np.ndarray:
@@ -129,7 +141,7 @@ def _scale_of_cell(template: Atoms, cell: np.ndarray) -> float | None:
         return None
     ratios = (widths(cell) / widths(template.cell.complete().array))[template.pbc]
     for factor in READ_AS:
-        if (np.abs(ratios / factor - 1) < SPREAD_OF_CELLS).all():
+        if (np.abs(ratios / factor - 1) < EXACT_OF_CELLS).all():
             return factor
     return None
 

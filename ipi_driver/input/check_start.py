@@ -21,7 +21,8 @@ ISOTOPES = {"D": "H", "T": "H"}  # i-PI's labels, and the elements that a model 
 
 def check_start(system: System, template: Atoms, folder: Path, cutoff: float) -> Iterator[Remark]:
     """Compare what i-PI starts from with the template."""
-    names = " and ".join(files_of(system.node)) or "i-PI's start"
+    files = " and ".join(dict.fromkeys(files_of(system.node)))
+    names = files or "i-PI's start"
     try:
         start = read_start(system.node, folder)
     except Unknowable as error:
@@ -29,7 +30,8 @@ def check_start(system: System, template: Atoms, folder: Path, cutoff: float) ->
         return
     except ValueError as error:
         advice = " and ".join(_is_extended(system.node, folder))
-        yield Remark(True, f"i-PI would not start from <initialize>: {error}{advice}")
+        given = f"<initialize> ({files})" if files else "<initialize>"
+        yield Remark(True, f"i-PI would not start from {given}: {error}{advice}")
         return
     found = start.positions.shape[1]
     if found != len(template):

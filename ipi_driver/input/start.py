@@ -7,6 +7,7 @@ So units, formats and the order of what is given are as in a run.
 from __future__ import annotations
 
 import io
+import traceback
 import warnings
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
@@ -70,15 +71,18 @@ def read_start(system: ET.Element, folder: Path) -> Start:
             from ipi.engine.initializer import Initializer
         except ImportError:
             raise Unknowable("i-PI is not installed here, so that its start is not read") from None
+        reason = ""
         try:
             state, queue, beads = _parse(system)
             for _, entry in queue:
                 if entry.mode in FILES:
                     entry.value = str(folder / entry.value.strip())
             Initializer(beads, queue).init_stage1(state)
+            return _start(state)
         except (Exception, SystemExit) as error:  # i-PI's own readers raise all kinds
-            raise ValueError(_reason(error)) from error
-        return _start(state)
+            reason = _reason(error)
+            traceback.clear_frames(error.__traceback__)  # they keep files open
+    raise ValueError(reason)
 
 
 def files_of(system: ET.Element) -> list[str]:
