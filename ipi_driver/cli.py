@@ -151,9 +151,9 @@ def run_options(command: Callable[..., None]) -> Callable[..., None]:
 @run_options
 @click.option(
     "--extras",
-    type=click.Choice(["energies"]),
+    type=click.Choice(["energies", "fingerprint"]),
     multiple=True,
-    help="Send this to i-PI as well: energies of the atoms.",
+    help="Send this to i-PI as well: energies of the atoms, or what decides them.",
 )
 @click.option(
     "--skin",

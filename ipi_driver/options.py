@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from uma_md.options import RunOptions
 
-EXTRAS = ("energies",)
+EXTRAS = ("energies", "fingerprint")
 
 
 @dataclass(frozen=True)
@@ -35,3 +36,20 @@ class Options(RunOptions):
             raise ValueError(f"extras must be of {', '.join(EXTRAS)}; found {unknown[0]!r}")
         if not 0 <= self.skin <= 10:
             raise ValueError(f"skin must be 0 to 10 angstrom, found {self.skin:g}")
+
+
+def whole_number(name: str, value: Any) -> int:
+    """A parameter of i-PI's input as an integer, also where it is written as -1.0.
+
+    Raises
+    ------
+    ValueError
+        When it is none.
+    """
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = 0.5
+    if not number.is_integer():
+        raise ValueError(f"{name} must be an integer, found {value!r}")
+    return int(number)

@@ -8,7 +8,8 @@ r"""UMA as a potential inside i-PI's own process or its own driver.
         -o model=water.pt,template=init.xyz
 
 Parameters are the options of ``uma-ipi``: model, template, task, charge, spin, device, dtype,
-extras, skin. i-PI finds the class through the two names in capitals.
+extras, skin, and the fingerprint that they must have. i-PI finds the class through the two
+names in capitals.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 
 from ipi.utils.messages import info, verbosity
 
-from ipi_driver.options import Options
+from ipi_driver.options import Options, whole_number
 from ipi_driver.potential import UMAPotential
 from ipi_driver.template import read_template
 from ipi_driver.wire.direct import DirectDriver
@@ -47,8 +48,12 @@ class UMADriver(DirectDriver):
     def __init__(self, model: str, template: str, extras: str = "", **options: Any) -> None:
         verbose = options.pop("verbose", False)
         options.pop("verbosity", None)
+        wanted = {name: options.pop(name) for name in ("fingerprint",) if name in options}
+        for name in {"charge", "spin"} & options.keys():
+            options[name] = whole_number(name, options[name])
         chosen = Options(extras=tuple(extras.split()), **options)
         potential = UMAPotential(model, read_template(template), chosen, _say)
+        potential.configure(wanted)
         potential.warm_up()
         super().__init__(potential, verbose=verbose)
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,8 +13,10 @@ import numpy as np
 from ase import Atoms
 
 from ipi_driver.beads.engine import Engine, LocalEngine
-from ipi_driver.options import Options
-from ipi_driver.template import compare_cells
+from ipi_driver.fingerprint import checkpoint_sha256, fingerprint
+from ipi_driver.options import Options, whole_number
+from ipi_driver.template import check_volume, compare_cells, compare_units
+from ipi_driver.units import BOHR, HARTREE
 from ipi_driver.wire.protocol import Results, Structures
 from uma_md.files.metadata import Metadata
 from uma_md.options import RunOptions
@@ -30,9 +31,7 @@ from uma_md.system import (
     unread_moments,
 )
 
-# i-PI's own numbers, so that what a user gives or reads in angstrom and eV is what the model sees.
-BOHR = 1 / 1.8897261  # angstrom
-HARTREE = 1 / 0.036749326  # eV
+PARAMETERS = ("task", "charge", "spin", "fingerprint")
 
 
 def local_engine(model: str | Path, template: Atoms, options: Options) -> LocalEngine:
@@ -89,6 +88,7 @@ class UMAPotential:
         self._engine: Engine = engine or local_engine(model, template, options)
         self.tally = Tally()
         self._engine.load(options.task)
+        self._checkpoint = checkpoint_sha256(model, self.metadata)
         self._merge(options)
         self.describe()
         for sentence in unread_moments(template, options):
@@ -104,6 +104,11 @@ class UMAPotential:
         """What the model says of itself."""
         return self._engine.metadata
 
+    @property
+    def fingerprint(self) -> str:
+        """What decides the energies, in one word."""
+        return fingerprint(self._checkpoint, self.metadata, self._template, self.charge, self.spin)
+
     def describe(self) -> None:
         """Report what was decided."""
         about, pbc = self.metadata, self._template.pbc
@@ -116,6 +121,7 @@ class UMAPotential:
             f"template: {self.natoms} atoms, {formula(count_elements(self._template.numbers))}, "
             + (f"periodic along {', '.join(axes)}" if axes else "not periodic")
         )
+        self._report(f"fingerprint: {self.fingerprint}")
 
     def warm_up(self) -> Results:
         """Evaluate the template once, so that nothing is left to load or compile."""
@@ -125,26 +131,37 @@ class UMAPotential:
     def configure(self, parameters: dict[str, str]) -> None:
         """Take ``task``, ``charge`` and ``spin`` of i-PI's input, which come before the options.
 
+        With them, the fingerprint must be the one that i-PI's input may give.
+
         Raises
         ------
         ValueError
             When a parameter is unknown, or has no valid value.
         """
-        unknown = sorted(set(parameters) - {"task", "charge", "spin"})
+        unknown = sorted(set(parameters) - set(PARAMETERS))
         if unknown:
             raise ValueError(
-                f"parameters of the force field must be task, charge or spin; found {unknown[0]!r}"
+                f"parameters of the force field must be of {', '.join(PARAMETERS)}; found "
+                f"{unknown[0]!r}"
             )
-        if not parameters:
-            return
         given: dict[str, Any] = {
-            name: _integer(name, parameters[name]) for name in parameters if name != "task"
+            name: whole_number(name, parameters[name])
+            for name in ("charge", "spin")
+            if name in parameters
         }
         task = parameters.get("task", self.metadata.task)
         if task != self.metadata.task:
             self._engine.load(task)
-        self._merge(replace(self._options, **given))
-        self.describe()
+        if given or "task" in parameters:
+            self._merge(replace(self._options, **given))
+            self.describe()
+        wanted = parameters.get("fingerprint")
+        if wanted not in (None, self.fingerprint):
+            raise ValueError(
+                f"this driver's fingerprint must be {wanted}, which i-PI's input gives; found "
+                f"{self.fingerprint}: start all drivers with the same model and options, or see "
+                "uma-ipi --check for the fingerprint to give"
+            )
 
     def __call__(self, structures: Structures) -> Results:
         """Evaluate a batch in atomic units.
@@ -157,11 +174,30 @@ class UMAPotential:
         cells, positions = (array * BOHR for array in structures)
         check_finite_geometry(positions, cells)
         if self.tally.batches == 0:
-            compare_cells(self._template, cells[0], positions[0], self.metadata.cutoff)
+            self.compare(cells, positions)
         results = self._evaluate(cells, positions)
         self.tally.structures += len(positions)
         self.tally.batches += 1
         return results
+
+    def compare(self, cells: np.ndarray, positions: np.ndarray) -> None:
+        """Refuse a start that cannot be meant for the template's atoms.
+
+        Parameters
+        ----------
+        cells : (batch, 3, 3), angstrom
+        positions : (batch, atoms, 3), angstrom
+
+        Raises
+        ------
+        ValueError
+            When it has another unit of length, or repeats where the template does not.
+        """
+        for cell in cells:
+            check_volume(cell)
+        compare_units(self._template, cells, positions)
+        for cell, one in zip(cells, positions, strict=True):
+            compare_cells(self._template, cell, one, self.metadata.cutoff)
 
     def sum_up(self) -> str:
         """What was done, in a sentence."""
@@ -186,9 +222,10 @@ class UMAPotential:
 
     def _extras(self, energies: np.ndarray) -> str:
         """A JSON object with the same keys for every structure, or nothing."""
-        if "energies" not in self._options.extras:
+        if not self._options.extras:
             return ""
-        return json.dumps({"energies": energies.tolist()})
+        known = {"energies": energies.tolist(), "fingerprint": self.fingerprint}
+        return json.dumps({name: known[name] for name in self._options.extras})
 
     def _merge(self, options: RunOptions) -> None:
         """Fit the network to charge and spin: given ones, the template's or the model's."""
@@ -197,17 +234,3 @@ class UMAPotential:
         )
         self.charge, self.spin = check_charge_spin(charge, spin)
         self._engine.merge(self.charge, self.spin)
-
-
-def _integer(name: str, text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        pass
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not number.is_integer():
-        raise ValueError(f"{name} must be an integer, found {text!r}")
-    return int(number)

@@ -13,7 +13,8 @@ from structures import structure
 
 from ipi_driver.beads.ranked_engine import RankedEngine
 from ipi_driver.options import Options
-from ipi_driver.potential import HARTREE, UMAPotential
+from ipi_driver.potential import UMAPotential
+from ipi_driver.units import HARTREE
 from ipi_driver.wire.protocol import Structures
 
 ANGSTROM = 1.8897261

@@ -241,12 +241,13 @@ def sleeping_analytic_driver(marker: Path, *words):
     return sleeping([*ANALYTIC, "--sleep", marker, *words], marker)
 
 
-def wait_until_ready(process) -> None:
-    """Wait until a driver in a process of its own looks for i-PI."""
-    line = "-"
-    while line and "ready" not in line:
-        line = process.stdout.readline()
-    assert line
+def wait_until_ready(process) -> str:
+    """Wait until a driver in a process of its own looks for i-PI; returns what it has said."""
+    lines = ["-"]
+    while lines[-1] and "ready" not in lines[-1]:
+        lines.append(process.stdout.readline())
+    assert lines[-1], "".join(lines)
+    return "".join(lines)
 
 
 def serve_analytic(address: Address) -> Analytic:

@@ -14,9 +14,11 @@ from conftest import checkpoint
 from structures import structure, water_box
 
 pytest.importorskip("ipi", reason="i-PI is not installed")
-from ipi_runs import BIN, Address, Server, drive, options, program
+from ipi_runs import BIN, TIME_LIMIT, Address, Server, drive, options, program
 
 from ipi_driver import pes
+from ipi_driver.options import Options
+from ipi_driver.potential import UMAPotential
 
 pytestmark = pytest.mark.ipi
 
@@ -94,6 +96,7 @@ def test_parameters_of_the_input_reach_every_driver(tmp_path):
     for words, parameters in (
         ((), ""),
         (("--charge", 0), "<parameters> { charge: -1 } </parameters>"),
+        (("--charge", 0), "<parameters> { charge: -1.0 } </parameters>"),
     ):
         address = Address()
         field = address.field().replace("<timeout>", f"{parameters} <timeout>")
@@ -104,4 +107,22 @@ def test_parameters_of_the_input_reach_every_driver(tmp_path):
             assert done.exit_code == 0, done.output
             assert "task omol, charge -1, spin 1, float64 on cpu" in done.output
             found.append(server.finish())
-    assert found[0] == found[1]
+    assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.parametrize("charge", [0.0, -1.0])
+def test_ffdirect_compares_the_fingerprint(charge, water, tmp_path):
+    chosen = Options(task="omol", dtype="float64")
+    word = UMAPotential(checkpoint("tiny-1p2p1"), water, chosen, lambda _: None).fingerprint
+    given = PARAMETERS | {"charge": charge, "fingerprint": word}
+    parameters = ", ".join(f"{name}: {value}" for name, value in given.items())
+    field = (
+        f"<ffdirect name='uma'> <pes>custom</pes> <pes_path>{pes.__file__}</pes_path> "
+        f"<parameters>{{ {parameters} }}</parameters> </ffdirect>"
+    )
+    with Server(tmp_path, water, field, steps=1) as server:
+        if charge == 0:
+            server.finish()
+        else:
+            assert server.process.wait(TIME_LIMIT) == 1
+            assert f"this driver's fingerprint must be {word}, " in server.log

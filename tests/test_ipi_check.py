@@ -125,6 +125,30 @@ def test_the_template_is_compared_with_what_i_pi_starts_from(check):
         assert remarks(output, "error", sentence) == 1
 
 
+def test_the_fingerprint_is_given_and_compared(check):
+    output, code = check()
+    line = re.search(r"is refused with <parameters> \{ fingerprint: (\S+) \} </parameters>", output)
+    assert line, output
+    field = GOOD.replace("</timeout>", "</timeout> <parameters> { fingerprint: X } </parameters>")
+    output, code = check(field.replace("X", line[1]))
+    assert code == 0, output
+    assert "nothing to remark on" in output
+    output, code = check(field.replace("X }", f"{line[1]}, charge: -1.0 }}"))
+    assert code == 1
+    right = line[1].replace("charge+0", "charge-1")
+    sentence = f"must be {line[1]}, which i-PI's input gives; found {right}: start all drivers"
+    assert f"Error: this driver's fingerprint {sentence}" in output
+
+
+@pytest.mark.parametrize("given", ["0.5", "abc", "nan", "1e400", ""])
+@pytest.mark.parametrize("name", ["charge", "spin"])
+def test_parameters_that_are_no_whole_numbers_are_refused(check, name, given):
+    field = GOOD.replace("</timeout>", f"</timeout> <parameters> {{{name}: {given}}} </parameters>")
+    output, code = check(field)
+    assert code == 1
+    assert f"Error: {name} must be an integer, found {given!r}\n" in output
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [

@@ -16,7 +16,7 @@ from structures import water_box
 pytest.importorskip("ipi", reason="i-PI is not installed")
 from ipi_runs import SECONDS, Address, Server, drive, driver, sleeping_driver, wait_until_ready
 
-from ipi_driver.beads.engine import LocalEngine
+from uma_md.properties import atomic_forces
 
 pytestmark = pytest.mark.ipi
 
@@ -143,15 +143,45 @@ def test_a_template_without_cell_is_refused_in_a_periodic_run(water, tmp_path):
     refused(water, tmp_path / "run", sentence, template=other)
 
 
+@pytest.mark.parametrize("words", [("--charge", 1), ("--dtype", "float32"), ("--task", "omat")])
+def test_a_driver_that_would_give_other_energies_is_refused(words, water, tmp_path):
+    address, template = Address(), template_of(water, tmp_path)
+    field = address.field(2).replace("</address>", "</address> <parameters> {X} </parameters>")
+    with driver(template, *address.options) as right:
+        (word,) = re.findall(r"fingerprint: (\S+)", wait_until_ready(right))
+        field = field.replace("X", f"fingerprint: {word}")
+        with Server(tmp_path, water, field, beads=4, steps=100000) as server:
+            wait_until(lambda: len(table(tmp_path)) > 2)
+            wrong = drive(template, *address.options, *words)
+            assert wrong.exit_code == 1
+            assert f"\nError: this driver's fingerprint must be {word}, " in wrong.output
+            before = len(table(tmp_path))
+            wait_until(lambda: len(table(tmp_path)) > before)
+            assert right.poll() is None
+            server.process.terminate()
+            assert server.process.wait(SECONDS) == 0
+
+
+def table(folder: Path) -> list[str]:
+    """What i-PI has printed of its steps."""
+    path = folder / "sim.out"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def wait_until(holds) -> None:
+    end = time.monotonic() + SECONDS
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
 def test_not_a_number_is_refused(water, tmp_path, monkeypatch):
-    evaluate = LocalEngine.evaluate
+    def spoil(graph, gradients):
+        forces = atomic_forces(graph, gradients)
+        forces[-1, 0] = np.nan if len(graph.natoms) > 1 else 0  # not when it warms up
+        return forces
 
-    def spoil(self, cells, positions):
-        found = evaluate(self, cells, positions)
-        found.forces[-1, 0, 0] = np.nan if len(positions) > 1 else 0
-        return found
-
-    monkeypatch.setattr(LocalEngine, "evaluate", spoil)
+    monkeypatch.setattr("uma_md.potential.atomic_forces", spoil)
     sentence = "energy and forces must be finite, the model gave NaN"
     refused(water, tmp_path, sentence, batch=2)
 

@@ -2,6 +2,7 @@
 """What i-PI's force field gets for single structures, next to ASE's calculator."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ pytest.importorskip("ipi", reason="i-PI is not installed")
 from ipi_runs import ANGSTROM, ELECTRONVOLT, Field
 
 from ipi_driver.options import Options
-from ipi_driver.potential import BOHR, HARTREE, UMAPotential
+from ipi_driver.potential import UMAPotential
+from ipi_driver.units import BOHR, HARTREE
 
 pytestmark = [
     pytest.mark.ipi,
@@ -108,6 +110,48 @@ def test_parameters_of_the_input_come_before_template_and_options(calculators):
         (found,) = field.evaluate([(np.eye(3) * 20, atoms.positions)])
     atoms.info.update(charge=-1, spin=2)
     check(found, atoms, calculators("tiny-1p2p1", "omat"))
+
+
+@pytest.mark.parametrize("number", [-1.0, "-1.0", -1])
+def test_whole_numbers_may_be_written_as_floats(number):
+    served = serve(structure("mol:O2@0,3"))
+    served.configure({"charge": number, "spin": "2.0"})
+    assert (served.charge, served.spin) == (-1, 2)
+
+
+def test_a_fingerprint_tells_all_that_decides_an_energy(exported):
+    atoms = structure("mol:H2O@0,1")
+    word = serve(atoms).fingerprint
+    assert re.fullmatch(r"omol-charge\+0-spin1-float64-model[0-9a-f]{10}-atoms[0-9a-f]{10}", word)
+    assert serve(atoms, chunk=7, skin=0.5).fingerprint == word
+    assert (
+        UMAPotential(exported("tiny-1p2p1"), atoms, Options(), lambda _: None).fingerprint == word
+    )
+    other, periodic = atoms[[1, 0, 2]], atoms.copy()
+    periodic.cell, periodic.pbc = np.eye(3) * 9, True
+    model = UMAPotential(
+        checkpoint("tiny-1p2"), atoms, Options(task="omol", dtype="float64"), lambda _: None
+    )
+    words = {
+        word,
+        model.fingerprint,
+        *(serve(one).fingerprint for one in (other, periodic)),
+        *(serve(atoms, **one).fingerprint for one in ({"charge": 1}, {"spin": 3})),
+        serve(atoms, "omat").fingerprint,
+        UMAPotential(
+            exported("tiny-1p2p1", dtype="float32"), atoms, Options(), lambda _: None
+        ).fingerprint,
+    }
+    assert len(words) == 8
+
+
+def test_a_fingerprint_may_be_sent_along():
+    atoms = structure("mol:H2O@0,1")
+    served = serve(atoms, extras=("energies", "fingerprint"))
+    with Field(served, batch=2, parameters={"fingerprint": served.fingerprint}) as field:
+        (found,) = field.evaluate([(np.eye(3) * 20, atoms.positions)])
+    assert found[3]["fingerprint"] == served.fingerprint
+    assert set(json.loads(found[3]["raw"])) == {"energies", "fingerprint"}
 
 
 def test_extras_are_energies_of_the_atoms(calculators):

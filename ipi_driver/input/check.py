@@ -6,25 +6,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from ase import Atoms
 
+from ipi_driver.input.check_start import check_start
 from ipi_driver.input.ipi_input import DEFAULT_LATENCY, ForceField, Input, System, read_input
+from ipi_driver.input.remarks import Remark
+from ipi_driver.input.start import entries_of
 from ipi_driver.options import Options
-from ipi_driver.potential import BOHR, HARTREE, UMAPotential
+from ipi_driver.potential import PARAMETERS, UMAPotential
 from ipi_driver.template import read_template
+from ipi_driver.units import BOHR, HARTREE
 from uma_md.files.structures import read_structure
-
-FORMATS = {"xyz": "xyz", "pdb": "proteindatabank", "ase": None}  # i-PI's names, and ASE's
-
-
-class Remark(NamedTuple):
-    """A sentence about an input, and whether a run would fail by it."""
-
-    is_error: bool
-    text: str
 
 
 def check(
@@ -66,15 +61,34 @@ def check(
         remarks += [*check_field(field, address), *check_batches(field, given.systems)]
     for system in given.systems:
         remarks += check_system(system, atoms, input_file.parent)
-    for remark in remarks:
-        report(f"{'error' if remark.is_error else 'warning'}: {remark.text}")
-    if not remarks:
-        report(f"nothing to remark on {input_file}")
+    _say(remarks, report)
     potential = UMAPotential(model, atoms, Options(**options), report)
     if field is not None:
-        potential.configure(field.parameters if field.kind != "ffdirect" else {})
+        potential.configure(
+            {
+                name: text
+                for name, text in field.parameters.items()
+                if field.kind != "ffdirect" or name in PARAMETERS
+            }
+        )
+    later: list[Remark] = []
+    for system in given.systems:
+        later += check_start(system, atoms, input_file.parent, potential.metadata.cutoff)
+    _say(later, report)
+    remarks += later
+    if not remarks:
+        report(f"nothing to remark on {input_file}")
     report_point(potential, atoms, report)
+    report(
+        "a driver that would give other energies is refused with <parameters> { fingerprint: "
+        f"{potential.fingerprint} }} </parameters> in the force field"
+    )
     return not any(remark.is_error for remark in remarks)
+
+
+def _say(remarks: list[Remark], report: Callable[[str], None]) -> None:
+    for remark in dict.fromkeys(remarks):  # systems of a template may have the same
+        report(f"{'error' if remark.is_error else 'warning'}: {remark.text}")
 
 
 def choose_field(given: Input, address: dict[str, Any]) -> tuple[ForceField | None, list[Remark]]:
@@ -167,34 +181,24 @@ def check_batches(field: ForceField, systems: tuple[System, ...]) -> Iterator[Re
 
 
 def check_system(system: System, template: Atoms, folder: Path) -> Iterator[Remark]:
-    """Compare the atoms that i-PI starts from with the template's."""
-    for mode, name in system.files:
-        if mode not in FORMATS:
+    """Look over a system without asking what it starts from."""
+    if system.has_barostat and not template.pbc.all():
+        yield Remark(True, "a barostat needs a template that is periodic in three directions")
+    for entry in entries_of(system.node):
+        name = (entry.text or "").strip()
+        if entry.get("mode", "").strip() != "ase" or not (folder / name).is_file():
             continue
         try:
-            atoms = read_structure(folder / name, FORMATS[mode])
+            atoms = read_structure(folder / name)
         except ValueError as error:
             yield Remark(True, str(error))
             continue
-        if len(atoms) != len(template):
-            yield Remark(
-                True, f"{name} must have the template's {len(template)} atoms, found {len(atoms)}"
-            )
-        elif (atoms.numbers != template.numbers).any():
-            row = int(np.flatnonzero(atoms.numbers != template.numbers)[0])
-            yield Remark(
-                False,
-                f"atom {row + 1} is {atoms.symbols[row]} in {name} and {template.symbols[row]} in "
-                "the template: the template decides",
-            )
-        if mode == "ase" and (atoms.pbc != template.pbc).any():
+        if (atoms.pbc != template.pbc).any():
             yield Remark(
                 True,
                 f"{name} is periodic along {_axes(atoms)}, the template along {_axes(template)}: "
                 "the template decides, and must be right",
             )
-    if system.has_barostat and not template.pbc.all():
-        yield Remark(True, "a barostat needs a template that is periodic in three directions")
 
 
 def _axes(atoms: Atoms) -> str:

@@ -8,6 +8,7 @@ entities, is refused.
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from xml.parsers import expat
@@ -52,21 +53,21 @@ class ForceField:
 
 @dataclass(frozen=True)
 class System:
-    """A system, or a template of some.
+    """A system.
 
     Attributes
     ----------
     beads
         As ``initialize`` says; None where a checkpoint or a label decides.
-    files
-        Mode and name of each file that it starts from.
     has_barostat
         Whether the cell changes by the virial.
+    node
+        The part of the input.
     """
 
     beads: int | None
-    files: tuple[tuple[str, str], ...]
     has_barostat: bool
+    node: ET.Element
 
 
 @dataclass(frozen=True)
@@ -94,9 +95,7 @@ def read_input(path: Path) -> Input:
         raise ValueError(f"i-PI's input must begin with <simulation>, found <{root.tag}> in {path}")
     try:
         fields = tuple(_field(node) for kind in KINDS for node in root.iter(kind))
-        systems = tuple(
-            _system(node) for node in root.iter() if node.tag in ("system", "system_template")
-        )
+        systems = tuple(_system(node) for node in _systems(root))
     except ValueError as error:
         raise ValueError(f"i-PI's input must have sound values, found in {path}: {error}") from None
     return Input(path, root.get("sockets_prefix"), fields, systems)
@@ -141,14 +140,34 @@ def _field(node: ET.Element) -> ForceField:
     )
 
 
+def _systems(root: ET.Element) -> Iterator[ET.Element]:
+    """The systems, also those that i-PI makes from templates: a label's text becomes another's."""
+    yield from root.findall("system")
+    for node in root.findall("system_template"):
+        labels = _list(node.findtext("labels"))
+        text = "".join(ET.tostring(one, "unicode") for one in node.findall("template/system"))
+        for instance in node.findall("instance"):
+            made, values = text, _list(instance.text)
+            # as i-PI does it, so that a label that begins another one comes after it
+            for label, value in sorted(zip(labels, values, strict=False), reverse=True):
+                made = made.replace(label, value)
+            try:
+                yield ET.fromstring(made)
+            except ET.ParseError as error:
+                raise ValueError(f"a <system_template> that makes no XML: {error}") from None
+
+
+def _list(text: str | None) -> list[str]:
+    return [word.strip() for word in (text or "").strip().strip("[]").split(",")]
+
+
 def _system(node: ET.Element) -> System:
-    start = node.find(".//initialize")
+    start = node.find("initialize")
     beads = "" if start is None else start.get("nbeads", "")
-    files = [] if start is None else start.findall("file")
     return System(
         beads=int(beads) if beads.strip().isdecimal() else None,
-        files=tuple((file.get("mode", "").strip(), (file.text or "").strip()) for file in files),
         has_barostat=node.find(".//barostat") is not None,
+        node=node,
     )
 
 
