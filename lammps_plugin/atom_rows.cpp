@@ -5,6 +5,8 @@
 #include "atom.h"
 #include "neigh_list.h"
 
+#include <algorithm>
+
 namespace uma {
 
 using LAMMPS_NS::Atom;
@@ -35,6 +37,39 @@ void AtomRows::unpack(int n, int first, const double *buffer)
   for (int k = 0; k < n; k++) {
     owners_[first + k] = Owner{int(buffer[2 * k]), int64_t(buffer[2 * k + 1])};
   }
+}
+
+bool AtomRows::sees_all_types() const
+{
+  return std::all_of(atomic_numbers_.begin() + 1, atomic_numbers_.end(),
+                     [](int number) { return number > 0; });
+}
+
+// Whether the atom of an ID, if it is here or among the ghosts, is one that the model sees.
+bool AtomRows::sees(Atom &atom, int64_t id) const
+{
+  if (id > atom.map_tag_max) return false;    // deleted
+  const int k = atom.map(LAMMPS_NS::tagint(id));
+  return k >= 0 && row(k) >= 0;
+}
+
+int AtomRows::missing_kind(Atom &atom, const int *special_flag) const
+{
+  const int first = int(std::find(special_flag + 1, special_flag + 4, 0) - special_flag);
+  if (first > 3 || atom.molecular == Atom::ATOMIC) return 0;
+  for (int i = 0; i < atom.nlocal; i++) {
+    if (row(i) < 0) continue;
+    if (atom.molecular == Atom::TEMPLATE) {    // keeps its bonds where plugins cannot look
+      if (atom.molindex[i] >= 0) return first;
+      continue;
+    }
+    for (int kind = first, n = first == 1 ? 0 : atom.nspecial[i][first - 2]; kind <= 3; kind++) {
+      for (; n < atom.nspecial[i][kind - 1]; n++) {
+        if (special_flag[kind] == 0 && sees(atom, atom.special[i][n])) return kind;
+      }
+    }
+  }
+  return 0;
 }
 
 std::vector<int64_t> AtomRows::count(const Atom &atom, size_t size) const

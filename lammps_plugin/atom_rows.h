@@ -30,6 +30,11 @@ class AtomRows {
 
   const std::vector<Owner> &owners() const { return owners_; }
   int64_t row(int atom) const { return owners_[atom].row; }
+  bool sees_all_types() const;
+
+  // Kind (1 to 3: 1-2, 1-3 or 1-4 neighbors) of a pair of atoms that the model sees and that LAMMPS
+  // leaves out of neighbor lists, as it does where its flag for the kind is 0; 0 if there is none.
+  int missing_kind(LAMMPS_NS::Atom &atom, const int *special_flag) const;
 
   // Owned atoms of each atomic number below 'size'.
   std::vector<int64_t> count(const LAMMPS_NS::Atom &atom, size_t size) const;
@@ -41,6 +46,8 @@ class AtomRows {
   double memory_usage() const { return double(owners_.capacity() * sizeof(Owner)); }
 
  private:
+  bool sees(LAMMPS_NS::Atom &atom, int64_t id) const;
+
   std::vector<int> atomic_numbers_;
   std::vector<Owner> owners_;    // of each atom, ghosts included
   int64_t num_owned_ = 0;

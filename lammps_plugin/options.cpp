@@ -4,7 +4,10 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
+#include <cmath>
+#include <cstdio>
+#include <locale>
+#include <sstream>
 #include <stdexcept>
 #include <string_view>
 #include <utility>
@@ -26,14 +29,17 @@ bool choose(Choice &target, const std::string &value, Choices<Choice> choices)
   return false;
 }
 
+// Numbers such as -1.0 too, which other programs write for -1.
 bool whole_number(std::optional<int64_t> &target, const std::string &value, int64_t lowest,
                   int64_t highest)
 {
-  int64_t number = 0;
-  const char *end = value.data() + value.size();
-  const auto [rest, failure] = std::from_chars(value.data(), end, number);
-  if (failure != std::errc() || rest != end || number < lowest || number > highest) return false;
-  target = number;
+  std::istringstream text(value);
+  text.imbue(std::locale::classic());
+  double number = 0.0;
+  const bool read = bool(text >> std::noskipws >> number) && text.peek() == EOF;
+  if (!read || number != std::trunc(number)) return false;
+  if (number < double(lowest) || number > double(highest)) return false;
+  target = int64_t(number);
   return true;
 }
 

@@ -11,9 +11,12 @@
 #include "comm.h"
 #include "domain.h"
 #include "error.h"
+#include "fix.h"
+#include "fmt/format.h"
 #include "force.h"
 #include "group.h"
 #include "memory.h"
+#include "modify.h"
 #include "neigh_list.h"
 #include "neighbor.h"
 #include "universe.h"
@@ -21,11 +24,27 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstring>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
 using namespace LAMMPS_NS;
+
+namespace {
+
+constexpr const char *KEEP_PAIRS =
+    "LAMMPS leaves pairs of bonded atoms out where special_bonds gives them the weight 0; add "
+    "'special_bonds lj/coul 1 1 1', or weights that are tiny but not 0, such as 1e-50, if another "
+    "pair style must exclude these pairs";
+
+bool all_finite(const double *numbers, int64_t count)
+{
+  return std::all_of(numbers, numbers + count, [](double number) { return std::isfinite(number); });
+}
+
+}    // namespace
 
 struct PairUMA::State {
   uma::Options options;
@@ -36,6 +55,7 @@ struct PairUMA::State {
   std::array<double, 2> extra{};
   bigint planned = -1;    // step of the neighbor lists that edges are planned for
   bool announced = false;
+  std::vector<char> asked;    // type pairs that LAMMPS gives to this style, ntypes + 1 to a row
 };
 
 PairUMA::PairUMA(LAMMPS *lmp) : Pair(lmp), state(std::make_unique<State>())
@@ -106,6 +126,7 @@ void PairUMA::load(const std::string &file)
   uma::Placement placement;
   uma::all_or_none(lmp, [&] { placement = uma::place(world, partition, state->options.device); });
   uma::all_or_none(lmp, [&] {
+    const uma::Threads threads(placement.threads, comm->nthreads);
     uma::one_of_node_first(world, [&] {
       state->potential =
           std::make_unique<uma::Potential>(found.empty() ? file : found, state->options, placement);
@@ -148,42 +169,35 @@ void PairUMA::init_style()
   }
   state->energy_unit =
       units == "real" ? utils::get_conversion_factor(utils::ENERGY, utils::METAL2REAL) : 1.0;
-  check_neighbor_settings();
-  neighbor->add_request(this, NeighConst::REQ_FULL);
-  state->planned = -1;
-}
-
-// The model needs every pair within its cutoff.
-void PairUMA::check_neighbor_settings()
-{
-  const bool all_pairs = std::all_of(force->special_lj + 1, force->special_lj + 4,
-                                     [](double weight) { return weight == 1.0; });
-  const bool bonded = atom->nbonds > 0 || atom->molecular == Atom::TEMPLATE;
-  if (bonded && !all_pairs) {
-    error->all(FLERR, "pair_style uma: bonded atoms must be neighbors like all others, but "
-                      "special_bonds leaves them out; add 'special_bonds lj/coul 1 1 1'");
-  }
   if (neighbor->includegroup) {
     error->all(FLERR, "pair_style uma: all atoms must have neighbors, but 'neigh_modify include' "
                       "leaves some out; remove it");
   }
+  neighbor->add_request(this, NeighConst::REQ_FULL);
+  state->planned = -1;
+  state->asked.assign((atom->ntypes + 1) * (atom->ntypes + 1), 0);
 }
 
 double PairUMA::init_one(int i, int j)
 {
   if (setflag[i][j] == 0) error->all(FLERR, "All pair coeffs are not set");
+  state->asked[i * (atom->ntypes + 1) + j] = 1;
   return state->potential->metadata().cutoff;
 }
 
 void PairUMA::compute(int eflag, int vflag)
 {
   ev_init(eflag, vflag);
+  const uma::Threads threads(state->potential->threads(), comm->nthreads);
   uma::or_abort(lmp, [this] {
     if (neighbor->ago == 0 || neighbor->lastcall != state->planned) plan_edges();
     const int num_atoms = atom->nlocal + atom->nghost;
     const double *positions = num_atoms > 0 ? atom->x[0] : nullptr;
     state->result = state->potential->evaluate(positions, num_atoms, vflag_atom || cvflag_atom);
-    uma::all_or_none(lmp, [this] { uma::Potential::check_finite(state->result); });
+    uma::all_or_none(lmp, [this] {
+      check_positions();
+      state->potential->check(state->result);
+    });
     if (!state->announced) announce();
     add_results();
   });
@@ -192,6 +206,10 @@ void PairUMA::compute(int eflag, int vflag)
 // Who owns the ghosts, what the whole system is made of, which pairs may become edges.
 void PairUMA::plan_edges()
 {
+  if (state->planned < 0) {
+    check_type_pairs();
+    check_fixes_that_bond();
+  }
   state->rows.number(*atom, comm->me, absent_groups());
   comm->forward_comm(this);
   count_atoms();
@@ -229,12 +247,74 @@ int PairUMA::absent_groups()
   return absent;
 }
 
+// 'pair_style hybrid' takes a pair of types from a style when a later pair_coeff names another.
+void PairUMA::check_type_pairs()
+{
+  for (int i = 1; i <= atom->ntypes; i++) {
+    for (int j = i; j <= atom->ntypes; j++) {
+      if (setflag[i][j] == 0 || state->asked[i * (atom->ntypes + 1) + j]) continue;
+      error->all(FLERR,
+                 "pair_style uma: its neighbor list must hold all pairs of its atoms, but another "
+                 "pair_coeff takes those of types {} and {}; use 'pair_style hybrid/overlay', or "
+                 "NULL for types that the model is not for",
+                 i, j);
+    }
+  }
+}
+
+// Bonds may appear at any time, with molecules that are inserted, for example.
+void PairUMA::check_bonded_pairs()
+{
+  const int kind = state->rows.missing_kind(*atom, neighbor->special_flag);
+  if (kind == 0) return;
+  throw std::runtime_error(
+      fmt::format("pair_style uma: its neighbor list must hold all pairs of its atoms, but there "
+                  "are bonds, and 1-{} neighbors are missing: {}",
+                  kind + 1, KEEP_PAIRS));
+}
+
+// Rather now than when the first bond is there.
+void PairUMA::check_fixes_that_bond()
+{
+  const int *flags = neighbor->special_flag;
+  if (atom->molecular == Atom::ATOMIC || std::count(flags + 1, flags + 4, 0) == 0) return;
+  if (!state->rows.sees_all_types()) return;
+  for (const Fix *fix : modify->get_fix_list()) {
+    if (!utils::strmatch(fix->style, "^bond/(create|react)")) continue;
+    error->all(
+        FLERR,
+        "pair_style uma: its neighbor list must hold all pairs of its atoms, but fix {} ({}) "
+        "makes bonds: {}",
+        fix->id, fix->style, KEEP_PAIRS);
+  }
+}
+
 void PairUMA::count_atoms()
 {
   auto counts = state->rows.count(*atom, state->potential->metadata().elements.size() + 1);
   MPI_Allreduce(MPI_IN_PLACE, counts.data(), int(counts.size()), MPI_INT64_T, MPI_SUM, world);
-  const bool isolated = !domain->xperiodic && !domain->yperiodic && !domain->zperiodic;
-  uma::all_or_none(lmp, [&] { state->potential->set_composition(counts, isolated); });
+  uma::all_or_none(lmp, [&] {
+    check_bonded_pairs();
+    state->potential->set_composition(counts);
+  });
+}
+
+// An atom at NaN has no neighbors, so that results alone do not show it.
+void PairUMA::check_positions()
+{
+  const double *box = domain->h;    // lengths along x, y and z, then tilts
+  const bool finite = all_finite(box, 6) && all_finite(domain->boxlo, 3) &&
+                      (atom->nlocal + atom->nghost == 0 ||
+                       all_finite(atom->x[0], int64_t(3) * (atom->nlocal + atom->nghost)));
+  if (!finite) {
+    throw std::runtime_error("pair_style uma: positions and box must be finite, but found NaN or "
+                             "infinity; check for overlapping atoms, the time step and the "
+                             "barostat");
+  }
+  if (std::any_of(box, box + 3, [](double length) { return length <= 0.0; })) {
+    throw std::runtime_error("pair_style uma: the box must have a volume, but found none; check "
+                             "the time step and the barostat");
+  }
 }
 
 void PairUMA::announce()

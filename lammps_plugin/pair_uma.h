@@ -31,10 +31,13 @@ class PairUMA : public Pair {
   void allocate();
   void load(const std::string &file);
   void map_types(char **names);
-  void check_neighbor_settings();
   int absent_groups();
   void plan_edges();
+  void check_type_pairs();
+  void check_bonded_pairs();
+  void check_fixes_that_bond();
   void count_atoms();
+  void check_positions();
   void announce();
   void add_results();
   void add_virials();

@@ -7,6 +7,8 @@
 
 #include <algorithm>
 #include <array>
+#include <climits>
+#include <cstdlib>
 #include <exception>
 #include <fstream>
 #include <stdexcept>
@@ -49,6 +51,20 @@ Node survey(MPI_Comm world)
   here.cores = cores_of(node);
   MPI_Comm_free(&node);
   return here;
+}
+
+// What OMP_NUM_THREADS allows: its first number, since those after it are for nested regions.
+// OpenMP itself cannot be asked: LAMMPS sets 1 where the variable is not set.
+int most_threads()
+{
+  const char *text = std::getenv("OMP_NUM_THREADS");
+  const int number = text ? std::atoi(text) : 0;
+  return number > 0 ? number : INT_MAX;
+}
+
+void set_threads(int number)
+{
+  if (at::get_num_threads() != number) at::set_num_threads(number);
 }
 
 // Apple's devices know no float64, which energies and sums need.
@@ -96,10 +112,18 @@ Placement place(MPI_Comm world, Partition partition, DeviceChoice choice)
     placement.ranks_on_device =
         (placement.ranks_on_node + placement.devices_on_node - 1) / placement.devices_on_node;
   }
-  placement.threads =
-      std::min(at::get_num_threads(), std::max(1, node.cores / placement.ranks_on_node));
-  at::set_num_threads(placement.threads);
+  placement.threads = std::min(most_threads(), std::max(1, node.cores / placement.ranks_on_node));
   return placement;
+}
+
+Threads::Threads(int ours, int theirs) : theirs_(theirs)
+{
+  set_threads(ours);
+}
+
+Threads::~Threads()
+{
+  set_threads(theirs_);
 }
 
 void one_of_node_first(MPI_Comm world, const std::function<void()> &work)

@@ -17,7 +17,7 @@ struct Placement {
   int ranks_on_node = 1;      // ranks that share this node's cores and memory
   int ranks_on_device = 1;    // ranks that share this rank's accelerator
   int devices_on_node = 0;    // accelerators that torch sees
-  int threads = 1;            // torch's threads of this rank
+  int threads = 1;            // of this rank while it computes
 };
 
 // Replicas of a '-partition' run have a 'world' each, and may share a node.
@@ -26,9 +26,22 @@ struct Partition {
   int count = 1;
 };
 
-// Collective over 'world'. Sets torch's device and number of threads for this process.
+// Collective over 'world'. Sets torch's device for this process.
 // Throws std::runtime_error when the device asked for is absent.
 Placement place(MPI_Comm world, Partition partition, DeviceChoice choice);
+
+// OpenMP's number of threads in this process, torch's and LAMMPS's alike: 'ours' while this object
+// lives, 'theirs' afterwards. LAMMPS sets its own ('package omp') at times of its choosing.
+class Threads {
+ public:
+  Threads(int ours, int theirs);
+  ~Threads();
+  Threads(const Threads &) = delete;
+  Threads &operator=(const Threads &) = delete;
+
+ private:
+  int theirs_;
+};
 
 // Collective over 'world': one rank of each node works before the others of its node do, so that
 // it alone reads from disk what they all need, and they find it in memory. Throws what work does.

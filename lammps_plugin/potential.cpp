@@ -4,6 +4,7 @@
 
 #include "fmt/format.h"
 
+#include <ATen/Parallel.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/zeros.h>
 #include <algorithm>
@@ -96,17 +97,11 @@ void Potential::connect(MPI_Comm world)
   evaluator_ = std::make_unique<Evaluator>(model_, *exchange_, *options_.chunk);
 }
 
-void Potential::set_composition(const std::vector<int64_t> &counts, bool isolated)
+void Potential::set_composition(const std::vector<int64_t> &counts)
 {
   if (counts == counts_) return;
   natoms_ = std::accumulate(counts.begin(), counts.end(), int64_t(0));
   if (natoms_ > 0) check_composition(counts);
-  if (natoms_ == 1 && isolated && !metadata().supports_single_atoms) {
-    throw std::runtime_error(fmt::format(
-        "pair_style uma: model {} must have at least 2 atoms in a box that is not periodic, found "
-        "1; it was not made for single atoms, use another model",
-        metadata().model_id));
-  }
   if (natoms_ > 0) merge(counts);
   counts_ = counts;
 }
@@ -199,8 +194,16 @@ Result Potential::evaluate(const double *positions, int64_t num_atoms, bool with
   return result;
 }
 
-void Potential::check_finite(const Result &result)
+void Potential::check(const Result &result) const
 {
+  // In a wide periodic box as well: an atom that has no image within the cutoff is isolated.
+  const bool isolated = natoms_ == 1 && graph_.num_owned() == 1 && graph_.num_edges() == 0;
+  if (isolated && !metadata().supports_single_atoms) {
+    throw std::runtime_error(fmt::format(
+        "pair_style uma: {} does not describe a single isolated atom: use its isolated-atom "
+        "reference energy, or a model that supports single atoms",
+        metadata().model_id));
+  }
   if (std::isfinite(result.energy) && result.forces.isfinite().all().item<bool>()) return;
   throw std::runtime_error("pair_style uma: energy and forces must be finite, but the model gave "
                            "NaN or infinity; check the structure for atoms too close to each "
@@ -223,7 +226,7 @@ std::string Potential::description(MPI_Comm world) const
 std::string Potential::describe_devices(MPI_Comm world) const
 {
   const auto indices = gather(placement_.device.index(), world);
-  const auto threads = gather(placement_.threads, world);
+  const auto threads = gather(at::get_num_threads(), world);
   const auto [fewest, most] = std::minmax_element(threads.begin(), threads.end());
   auto text = fmt::format(
       "{} MPI rank{} with {}{} thread{} each", indices.size(), indices.size() == 1 ? "" : "s",

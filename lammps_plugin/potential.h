@@ -41,7 +41,7 @@ class Potential {
 
   // Sets how many atoms of each atomic number the whole system has. Throws std::runtime_error
   // on every rank alike when the model cannot serve them.
-  void set_composition(const std::vector<int64_t> &counts, bool isolated);
+  void set_composition(const std::vector<int64_t> &counts);
 
   // Collective, after re-neighboring: 'candidates' without rows, and who owns each of LAMMPS's
   // atoms.
@@ -50,8 +50,10 @@ class Potential {
   // Collective. positions: LAMMPS's array of 'num_atoms' times 3 numbers.
   Result evaluate(const double *positions, int64_t num_atoms, bool with_atom_virials);
 
-  // Throws when the energy or a force is NaN or infinite.
-  static void check_finite(const Result &result);
+  // Throws when the energy or a force is NaN or infinite, or the model was not made for this.
+  void check(const Result &result) const;
+
+  int threads() const { return placement_.threads; }
 
   // How often experts were merged, and how long that took.
   struct Merges {

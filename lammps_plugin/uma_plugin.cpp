@@ -11,6 +11,8 @@
 #include "pointers.h"
 
 #include <dlfcn.h>
+#include <filesystem>
+#include <link.h>
 #include <stdexcept>
 #include <string>
 #include <torch/headeronly/version.h>
@@ -92,18 +94,41 @@ void *open_library(const char *name)
                                        name, TORCH_VERSION, last_dl_error(), REBUILD));
 }
 
+// Folder of a library that is open; empty where that is not known.
+std::filesystem::path folder_of(void *library)
+{
+  link_map *record = nullptr;
+  if (dlinfo(library, RTLD_DI_LINKMAP, &record) != 0 || !record) return {};
+  std::error_code failure;
+  return std::filesystem::weakly_canonical(record->l_name, failure).parent_path();
+}
+
+// What to do about another torch: where it is not the one built for, building again does not help.
+std::string advice(const std::filesystem::path &folder)
+{
+  std::error_code failure;
+  const auto expected = std::filesystem::weakly_canonical(UMA_TORCH_FOLDER, failure);
+  if (folder.empty() || folder == expected) return REBUILD;
+  return fmt::format("that in {} is loaded before the one in {}: take the first folder out of "
+                     "LD_LIBRARY_PATH and LD_PRELOAD, or {}",
+                     folder.string(), expected.string(), REBUILD);
+}
+
 // Looked at before the pair style is opened, which would miss functions of another version.
 void check_torch()
 {
   using Version = uint64_t (*)();
+  open_library("libc10.so");    // ours, before libtorch looks for it in LD_LIBRARY_PATH
   void *torch = open_library("libtorch_cpu.so");
   const auto version = reinterpret_cast<Version>(dlsym(torch, "aoti_torch_abi_version"));
   const uint64_t found = version ? version() : 0;
   if (found == TORCH_ABI_VERSION) return;
+  const std::string name =
+      version ? fmt::format("torch {}.{}.{}", found >> 56, found >> 48 & 255, found >> 40 & 255)
+              : "one of another version";
   throw std::runtime_error(fmt::format("pair_style uma must run with torch {}, for which it was "
-                                       "built, but found torch {}.{}.{}; {}",
-                                       TORCH_VERSION, found >> 56, found >> 48 & 255,
-                                       found >> 40 & 255, REBUILD));
+                                       "built, but found {}; {}",
+                                       TORCH_VERSION, name, advice(folder_of(torch))));
 }
 
 extern "C" void *create_pair(void *handle)

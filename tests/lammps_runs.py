@@ -5,6 +5,7 @@ One script serves many structures: each is a block that ends in ``clear``.
 """
 
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -169,6 +170,15 @@ def refuse(script: str, folder: Path, message: str, ranks: int = 2) -> str:
     return ending.screen
 
 
+def must_end(script: str, folder: Path, message: str, ranks: int = 2) -> str:
+    """As ``refuse``, but runs may have ended before; returns what LAMMPS wrote."""
+    ending = feed(script, ranks, folder)
+    assert all(ending.errors), f"{ending.screen[-3000:]}\n{ending.errors}"
+    assert len(set(ending.errors)) == 1
+    assert message in " ".join(ending.screen.split()), ending.screen[-3000:]
+    return ending.screen
+
+
 def abort(script: str, folder: Path, message: str, ranks: int = 2) -> str:
     """All processes of ``lmp`` must end with an exit code and a message as in ``refuse``.
 
@@ -193,9 +203,13 @@ def assert_parts(text: str, message: str) -> None:
 
 
 def launch(
-    script: str, ranks: int, folder: Path, *options: str
+    script: str,
+    ranks: int,
+    folder: Path,
+    *options: str,
+    environment: Mapping[str, str] = ONE_THREAD,
 ) -> subprocess.CompletedProcess[str]:
-    """Start ``lmp`` on some ranks, each with one thread, within a time limit."""
+    """Start ``lmp`` on some ranks, each with one thread if not said else, within a time limit."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "in.lmp").write_text(script)
     command = [BIN / "mpiexec", "-n", str(ranks), BIN / "lmp", "-in", "in.lmp", "-log", "none"]
@@ -203,7 +217,7 @@ def launch(
     return subprocess.run(
         list(map(str, command)),
         cwd=folder,
-        env=ONE_THREAD,
+        env=environment,
         capture_output=True,
         text=True,
         timeout=TIME_LIMIT,

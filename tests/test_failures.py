@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 from ase import Atoms
-from lammps_runs import Block, abort, refuse, run
+from lammps_runs import Block, abort, must_end, refuse, run
 from lammps_session import BIN, ONE_THREAD
 from structures import structure
 
@@ -133,6 +133,53 @@ def test_an_atom_that_flies_away_ends_the_run(water, tmp_path):
     script += "group fast id 3\nvelocity fast set 9e5 0 0\nrun 20\n"
     refuse(script, tmp_path, "ERROR: Lost atoms: original 24 current 23")
     assert frames_are_whole(tmp_path / "run.dump") == 1
+
+
+FINITE = "positions and box must be finite, but found NaN or infinity; check for overlapping atoms"
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+@pytest.mark.parametrize("axis", "xz")
+@pytest.mark.parametrize("periodic", ["p", "f"])
+def test_an_atom_at_nan_ends_the_run(periodic, axis, ranks, water, tmp_path):
+    """It has no neighbors and is no ghost, so that all energies and forces are finite."""
+    script = water.setup(tmp_path, 0) + f"\nchange_box all boundary {periodic} p p\n" + MOVE
+    script += "variable nan atom exp(1000)-exp(1000)\ngroup lost id 5\n"
+    speeds = " ".join("v_nan" if axis == direction else "0" for direction in "xyz")
+    script += f"run 1\nvelocity lost set {speeds}\nprint 'from here'\nrun 5\n"
+    log = must_end(script, tmp_path, FINITE, ranks)
+    assert "Loop time" not in log.split("from here", 1)[1]
+    assert frames_are_whole(tmp_path / "run.dump") == 2
+
+
+BAROSTATS = [  # and how many frames are written: one more where the box changes after the forces
+    ("npt temp 300 300 0.1 iso 0 1e200 1e-3", 1),
+    ("nph aniso 1e6 1e6 1e-4", 1),
+    ("press/berendsen iso 1e8 1e8 1e-2 modulus 1", 2),
+]
+
+
+@pytest.mark.parametrize(("barostat", "frames"), BAROSTATS)
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_barostat_that_blows_up_ends_the_run(ranks, barostat, frames, water, tmp_path):
+    nve = "fix nve all nve" if barostat.startswith("press") else ""
+    script = water.setup(tmp_path, 0) + MOVE.replace("fix nve all nve", nve)
+    must_end(script + f"fix p all {barostat}\nrun 50\n", tmp_path, FINITE, ranks)
+    assert frames_are_whole(tmp_path / "run.dump") == frames
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("exp(1000)-exp(1000)", FINITE),
+        ("exp(1000)", "Domain too large for neighbor bins"),  # says LAMMPS itself
+    ],
+)
+def test_a_box_that_is_not_finite_ends_the_run(change, message, water, tmp_path):
+    script = water.setup(tmp_path, 0) + MOVE + f"variable change equal {change}\n"
+    script += "variable rate equal 0\nfix box all deform 1 x variable v_change v_rate remap none\n"
+    must_end(script + "run 5\n", tmp_path, message, 2)
+    assert frames_are_whole(tmp_path / "run.dump") == 2
 
 
 @pytest.mark.parametrize(

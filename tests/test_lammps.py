@@ -56,6 +56,15 @@ def test_charge_and_spin_override_the_exported_ones(variant, exported, results, 
         expect(found, block.atoms, results(variant))
 
 
+@pytest.mark.parametrize("given", ["-1.0", "-1", "-1.", "-1e0", "-1.000000e+00"])
+def test_whole_numbers_may_be_written_as_floats(given, exported, results, tmp_path):
+    atoms = in_a_box(structure("mol:OH"))
+    atoms.info.update(charge=-1, spin=1)
+    block = Block(atoms, exported("tiny-1p2p1"), f"charge {given} spin +1.0 chunk 1e3")
+    (found,) = static([block], 1, tmp_path)
+    expect(found, atoms, results("tiny-1p2p1"))
+
+
 def test_ranks_without_atoms_and_atoms_without_neighbors(exported, results, tmp_path):
     """Four ranks, all atoms on one of them, and atoms without neighbors on another."""
     atoms = molecule("H2O")

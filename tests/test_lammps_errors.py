@@ -4,6 +4,7 @@
 import shutil
 
 import pytest
+from ase import Atoms
 from conftest import checkpoint
 from lammps_runs import Block, abort, refuse
 from structures import structure
@@ -27,6 +28,13 @@ def block(exported):
         ("charge 101", "'charge' must be a whole number from -100 to 100, found '101'"),
         ("spin -1", "'spin' must be a whole number from 0 to 100, found '-1'"),
         ("spin 1.5", "'spin' must be a whole number from 0 to 100, found '1.5'"),
+        ("charge nan", "'charge' must be a whole number from -100 to 100, found 'nan'"),
+        ("charge -inf", "'charge' must be a whole number from -100 to 100, found '-inf'"),
+        ("charge 1.0e", "'charge' must be a whole number from -100 to 100, found '1.0e'"),
+        ("charge -1.0,", "'charge' must be a whole number from -100 to 100, found '-1.0,'"),
+        ("charge 100.5", "'charge' must be a whole number from -100 to 100, found '100.5'"),
+        ("charge 0x1", "'charge' must be a whole number from -100 to 100, found '0x1'"),
+        ("chunk 10.5", "'chunk' must be a whole number of edges, 1 or more, found '10.5'"),
         ("chunk 0", "'chunk' must be a whole number of edges, 1 or more, found '0'"),
         ("recompute maybe", "'recompute' must be auto, on or off, found 'maybe'"),
         ("exchange pigeon", "'exchange' must be auto, host or device, found 'pigeon'"),
@@ -102,12 +110,26 @@ def test_atoms_too_dense_are_refused(exported, tmp_path):
     abort(script, tmp_path, "an atom must have at most 300 neighbors within the model's cutoff")
 
 
-def test_a_lone_atom_is_refused_by_models_without_them(exported, tmp_path):
-    from ase import Atoms
+@pytest.mark.parametrize(
+    ("side", "pbc"),
+    [(0, False), (30, True), (30, (True, False, True)), (6.01, True)],
+)
+def test_a_lone_atom_is_refused_by_models_without_them(side, pbc, exported, tmp_path):
+    """One without an image within the cutoff of six angstrom, periodic or not."""
+    atoms = Atoms("Cu", cell=[side] * 3 if side else None, pbc=pbc)
+    script = Block(atoms, exported("tiny-1p1", "omat")).setup(tmp_path, 0) + "\nrun 0\n"
+    message = "UMA-1.1 does not describe a single isolated atom: use its isolated-atom reference"
+    refuse(script, tmp_path, f"{message} energy, or a model that supports single atoms")
 
-    block = Block(Atoms("H"), exported("tiny-1p1"))
-    message = "UMA-1.1 must have at least 2 atoms in a box that is not periodic, found 1"
-    refuse(block.setup(tmp_path, 0) + "\nrun 0\n", tmp_path, message)
+
+def test_an_atom_that_loses_its_images_ends_the_run(exported, tmp_path):
+    block = Block(Atoms("Cu", cell=[5.5] * 3, pbc=True), exported("tiny-1p1", "omat"))
+    script = block.setup(tmp_path, 0)
+    script += (
+        "\nthermo 1\nfix grow all deform 1 x scale 1.2 y scale 1.2 z scale 1.2 remap x\nrun 4\n"
+    )
+    screen = refuse(script, tmp_path, "does not describe a single isolated atom", ranks=2)
+    assert "    1   " in screen
 
 
 @pytest.mark.parametrize(

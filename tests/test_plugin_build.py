@@ -1,15 +1,21 @@
 # SPDX-License-Identifier: MIT
 """The plugin's build, and plugins that meet another LAMMPS or torch than their own."""
 
+import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from importlib.metadata import distribution
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
-from lammps_runs import launch
+from lammps_runs import Block, launch
+from lammps_session import ONE_THREAD
+from structures import structure
 
 from uma_md import plugin
 
@@ -31,8 +37,7 @@ def build_entry(folder: Path, **settings: str | Path) -> Path:
     command += [f"-DCMAKE_MAKE_PROGRAM={BIN / 'ninja'}", f"-DMPI_CXX_COMPILER={BIN / 'mpicxx'}"]
     command += [f"-D{name}={value}" for name, value in values.items()]
     for step in (command, [BIN / "cmake", "--build", folder, "--target", "umaplugin"]):
-        done = subprocess.run(list(map(str, step)), capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+        plugin._run(step, verbose=False)
     return folder / "umaplugin.so"
 
 
@@ -65,6 +70,93 @@ def test_a_plugin_for_another_torch_says_so(tmp_path):
     message = load_and_use(library, tmp_path)
     assert "must run with torch 2.7.1" in message
     assert f"but found torch {torch.__version__.split('+')[0]}" in message
+
+
+def fake_torch(folder: Path) -> Path:
+    """Libraries with the names of torch's, and nothing in them; returns their folder."""
+    folder.mkdir()
+    source = folder / "empty.cpp"
+    source.write_text('extern "C" int nothing() { return 0; }\n')
+    for name in ("libc10.so", "libtorch.so", "libtorch_cpu.so"):
+        command = ["g++", "-shared", "-fPIC", f"-Wl,-soname,{name}", "-o", folder / name, source]
+        subprocess.run(command, check=True)
+    return folder
+
+
+def test_another_torch_on_the_library_path_does_not_matter(exported, tmp_path):
+    block = Block(structure("water:8"), exported("tiny-1p2p1"))
+    fake = fake_torch(tmp_path / "torch")
+    environment = {**ONE_THREAD, "LD_LIBRARY_PATH": str(fake)}
+    script = block.setup(tmp_path, 0) + "\nrun 0\n"
+    result = launch(script, 2, tmp_path, environment=environment)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_another_torch_in_the_process_is_named_with_its_folder(exported, tmp_path):
+    fake = fake_torch(tmp_path / "torch")
+    environment = {**ONE_THREAD, "LD_PRELOAD": str(fake / "libtorch_cpu.so")}
+    result = launch("pair_style uma\n", 1, tmp_path, environment=environment)
+    assert result.returncode != 0
+    text = " ".join((result.stdout + result.stderr).split())
+    assert f"found one of another version; that in {fake} is loaded before the one in" in text
+    assert "take the first folder out of LD_LIBRARY_PATH and LD_PRELOAD" in text
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_build_that_is_ended_leaves_nothing(number, tmp_path):
+    """Neither folders nor compilers that go on."""
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    with subprocess.Popen(
+        [BIN / "uma-md", "plugin", "build"],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as build:
+        cache = tmp_path / "uma-md" / "plugin"
+        end = time.monotonic() + 120
+        while not list(cache.glob(".build-*/build/CMakeFiles/*.dir/*.o*")):
+            assert build.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        started = psutil.Process(build.pid).children(recursive=True)
+        assert started
+        build.send_signal(number)
+        build.wait(30)
+    assert build.returncode != 0
+    assert list(cache.iterdir()) == []
+    psutil.wait_procs(started, timeout=10)
+    assert not any(process.is_running() for process in started)
+
+
+def test_what_killed_builds_left_is_removed_a_day_later(monkeypatch, tmp_path):
+    monkeypatch.setattr(plugin, "_cache", lambda: tmp_path)
+    for name, age in ((".build-old", 2 * 24 * 3600), (".build-new", 60)):
+        (tmp_path / name / "build").mkdir(parents=True)
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    plugin._remove_stale(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [".build-new"]
+
+
+@pytest.mark.parametrize("compiler", ["/nonexistent", "no-such-compiler -O1", "'g++"])
+def test_a_compiler_that_is_not_there_is_an_error(compiler, monkeypatch, tmp_path):
+    monkeypatch.setattr(plugin, "_cache", lambda: tmp_path)
+    monkeypatch.setenv("CXX", compiler)
+    message = f"CXX must name a C++ compiler that is installed, found {compiler!r}"
+    with pytest.raises(plugin.BuildError, match=re.escape(message)):
+        plugin.build(report=lambda line: None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_compiler_may_have_arguments(monkeypatch, tmp_path):
+    """As in CXX="ccache g++", here with another program in front, in a folder with a space."""
+    wrapper = tmp_path / "with space" / "traced"
+    wrapper.parent.mkdir()
+    wrapper.write_text(f'#!/bin/sh\necho "$@" >> \'{tmp_path}/calls\'\nexec "$@"\n')
+    wrapper.chmod(0o755)
+    monkeypatch.setenv("CXX", f"'{wrapper}' g++")
+    assert "g++" in plugin._compiler_version(plugin._find_compiler())
+    build_entry(tmp_path / "build")
+    assert "uma_plugin.cpp" in (tmp_path / "calls").read_text()
 
 
 def test_the_path_without_a_plugin_does_no_harm(monkeypatch, tmp_path):

@@ -10,12 +10,16 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shlex
 import shutil
+import signal
 import subprocess
 import sysconfig
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
@@ -26,6 +30,8 @@ LIBRARIES = ("umaplugin.so", "uma_pair.so")
 _SOURCES = ("CMakeLists.txt", "*.cpp", "*.h")
 _BYTES_PER_JOB = 2 * 1024**3  # what the compiler takes for libtorch's headers, with room to spare
 _LAST_LINES = 30
+_UNFINISHED = ".build-"
+_STALE = 24 * 3600  # seconds: no build takes as long
 
 
 class BuildError(RuntimeError):
@@ -80,6 +86,8 @@ def build(
     ------
     BuildError
         When torch, LAMMPS, MPI, cmake, ninja or a C++ compiler is missing, or compiling fails.
+    SystemExit
+        When SIGTERM or SIGHUP arrived; what was compiled until then is removed.
     """
     toolchain = _find_toolchain(lammps)
     report(f"torch {toolchain.torch_version}: {toolchain.torch}")
@@ -190,19 +198,34 @@ def _find_tool(name: str, hint: str) -> Path:
     return Path(found)
 
 
-def _find_compiler() -> Path:
-    for name in (os.environ.get("CXX"), "c++", "g++", "clang++"):
-        found = shutil.which(name) if name else None
+def _find_compiler() -> list[str]:
+    """The C++ compiler and its arguments: CXX as a shell reads it, or the first that is there."""
+    wanted = os.environ.get("CXX", "").strip()
+    if wanted:
+        return _check_compiler(wanted)
+    for name in ("c++", "g++", "clang++"):
+        found = shutil.which(name)
         if found:
-            return Path(found)
+            return [found]
     raise BuildError(
         "a C++20 compiler must be installed, found no c++, g++ or clang++: install g++ 11 or newer"
     )
 
 
-def _compiler_version(compiler: Path) -> str:
-    output = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False)
-    return (output.stdout.splitlines() or [str(compiler)])[0]
+def _check_compiler(wanted: str) -> list[str]:
+    with suppress(ValueError):  # of a quote that is not closed
+        words = shlex.split(wanted)
+        if shutil.which(words[0]):
+            return words
+    raise BuildError(
+        f"CXX must name a C++ compiler that is installed, found {wanted!r}: correct it, or unset "
+        "it for c++, g++ or clang++"
+    )
+
+
+def _compiler_version(compiler: Sequence[str]) -> str:
+    output = subprocess.run([*compiler, "--version"], capture_output=True, text=True, check=False)
+    return (output.stdout.splitlines() or [shlex.join(compiler)])[0]
 
 
 def _compile(toolchain: _Toolchain, folder: Path, verbose: bool) -> None:
@@ -210,11 +233,14 @@ def _compile(toolchain: _Toolchain, folder: Path, verbose: bool) -> None:
     cmake = _find_tool("cmake", "install it with 'pip install cmake'")
     ninja = _find_tool("ninja", "install it with 'pip install ninja'")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".build-") as name:
+    _remove_stale(folder.parent)
+    with (
+        _signals_as_exceptions(),
+        tempfile.TemporaryDirectory(dir=folder.parent, prefix=_UNFINISHED) as name,
+    ):
         tree, product = Path(name) / "build", Path(name) / "product"
         settings = {
             "CMAKE_BUILD_TYPE": "Release",
-            "CMAKE_CXX_COMPILER": _find_compiler(),
             "CMAKE_INSTALL_PREFIX": product,
             "CMAKE_MAKE_PROGRAM": ninja,
             "LAMMPS_DIR": toolchain.lammps,
@@ -225,6 +251,37 @@ def _compile(toolchain: _Toolchain, folder: Path, verbose: bool) -> None:
         _run([cmake, "-G", "Ninja", "-S", _source_folder(), "-B", tree, *options], verbose)
         _run([cmake, "--build", tree, "--target", "install", "-j", str(_jobs())], verbose)
         _put_in_place(product, folder)
+
+
+def _remove_stale(cache: Path) -> None:
+    """Remove what builds left that were killed without a chance to clear up."""
+    for folder in cache.glob(f"{_UNFINISHED}*"):
+        with suppress(OSError):
+            if time.time() - folder.stat().st_mtime > _STALE:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _signals_as_exceptions() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP unwind the stack, where Python may catch signals at all."""
+
+    def leave(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    in_main = threading.current_thread() is threading.main_thread()
+    caught = [
+        number
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        # One that is ignored, as SIGHUP under nohup is, stays so.
+        if in_main and signal.getsignal(number) is signal.SIG_DFL
+    ]
+    for number in caught:
+        signal.signal(number, leave)
+    try:
+        yield
+    finally:
+        for number in caught:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _jobs() -> int:
@@ -245,13 +302,22 @@ def _put_in_place(product: Path, folder: Path) -> None:
 
 
 def _run(command: list[str | Path], verbose: bool) -> None:
-    if verbose:
-        code, text = subprocess.run(command, check=False).returncode, ""
-    else:
-        process = subprocess.run(
-            command, check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
-        code, text = process.returncode, process.stdout
-    if code != 0:
-        last = "\n".join(text.splitlines()[-_LAST_LINES:])
+    """Run a step of the build with all that it starts, none of which outlives this function."""
+    process = subprocess.Popen(
+        command,
+        text=True,
+        stdout=None if verbose else subprocess.PIPE,
+        stderr=None if verbose else subprocess.STDOUT,
+        env={**os.environ, "CXX": shlex.join(_find_compiler())},
+        start_new_session=True,
+    )
+    try:
+        text, _ = process.communicate()
+    except BaseException:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        raise
+    if process.returncode != 0:
+        last = "\n".join((text or "").splitlines()[-_LAST_LINES:])
         raise BuildError(f"compiling the plugin failed:\n{last}".rstrip("\n:"))
