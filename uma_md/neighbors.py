@@ -42,7 +42,12 @@ def find_pairs(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, reach: 
     reach
         angstrom.
     """
-    neighbors = vesin.NeighborList(cutoff=reach + ROUNDING, full_list=True, sorted=True)
+    neighbors = vesin.NeighborList(
+        cutoff=reach + ROUNDING,
+        full_list=True,
+        sorted=True,
+        n_threads=torch.get_num_threads(),  # a rank's share of the cores, not all of them
+    )
     receivers, senders, shifts = neighbors.compute(
         np.ascontiguousarray(positions, dtype=np.float64),
         np.ascontiguousarray(cell, dtype=np.float64),
