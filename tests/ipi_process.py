@@ -52,19 +52,23 @@ class Process:
     def kill(self) -> None:
         """End it, and what it started, without a word."""
         with suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
+            os.killpg(int(self.pid or 0), signal.SIGKILL)
         self._process.kill()
 
 
 def _run(folder: Path, job: Sequence[str]) -> None:
     os.setsid()
-    resource_tracker._resource_tracker._fd = None  # its segments are not the parent's to remove
+    vars(resource_tracker._resource_tracker)["_fd"] = (
+        None  # its segments are not the parent's to remove
+    )
     os.chdir(folder)
     log = os.open("log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 1)
     os.dup2(log, 2)
     if job:
-        os.execv(job[0], job)
-    import_module("ipi.utils.softexit").SOFTEXITLATENCY = 0.02  # its end waits so long, of 1 s
+        os.execv(job[0], list(job))
+    vars(import_module("ipi.utils.softexit"))["SOFTEXITLATENCY"] = (
+        0.02  # its end waits so long, of 1 s
+    )
     sys.argv = IPI
     runpy.run_path(IPI[0], run_name="__main__")

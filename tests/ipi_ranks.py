@@ -5,6 +5,7 @@
 """
 
 import sys
+from typing import Any
 
 import numpy as np
 from mpi4py import MPI
@@ -54,7 +55,8 @@ def main() -> None:
     found = {name: compare(name, task) for name, task in (("water:8", "omol"), ("far", "omol"))}
     found["shear"] = compare("shear", "omat", (0, 4))
     if MPI.COMM_WORLD.rank == 0:
-        np.savez(sys.argv[2], **found)
+        arrays: dict[str, Any] = {name: np.array(values) for name, values in found.items()}
+        np.savez(sys.argv[2], **arrays)
 
 
 if __name__ == "__main__":

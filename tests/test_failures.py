@@ -48,7 +48,7 @@ def frames_are_whole(path) -> int:
 
 
 @contextmanager
-def running(script: str, ranks: int, folder: Path) -> Iterator[subprocess.Popen]:
+def running(script: str, ranks: int, folder: Path) -> Iterator[subprocess.Popen[str]]:
     """A run that goes on while the test looks at it."""
     (folder / "in.lmp").write_text(script)
     command = [BIN / "mpiexec", "-n", str(ranks), BIN / "lmp", "-in", "in.lmp", "-log", "none"]

@@ -90,7 +90,7 @@ def test_the_stock_driver_with_our_pes_file_gives_the_same_trajectory(water, ref
 def test_parameters_of_the_input_reach_every_driver(tmp_path):
     """A charge that comes with INIT changes the result as one from the template does."""
     atoms = structure("mol:OH@-1,1")
-    found = []
+    found: list[str] = []
     for words, parameters in (
         ((), ""),
         (("--charge", 0), "<parameters> { charge: -1 } </parameters>"),

@@ -27,6 +27,9 @@ class Script:
     def at_end(self):
         return not self.input
 
+    def watched(self):
+        raise AssertionError("nobody watches a script")
+
 
 class Nothing:
     """A potential without forces on two atoms."""
@@ -87,6 +90,22 @@ def test_the_order_of_messages_is_that_of_i_pi():
     assert answer == word("NEEDINIT") + ready + force + ready
     answer = serve(init(" "), posdata, structure, status, get, end)
     assert answer == word("HAVEDATA") + force
+
+
+def test_what_follows_posdata_is_read_before_computing():
+    """Left unread, the death of a driver would be a reset connection, on which i-PI hangs."""
+    structure = np.eye(3).tobytes() * 2 + np.int32(2).tobytes() + positions(1).tobytes()
+    end = word("STATUS") + word("EXIT")
+    script = Script(init(" "), word("POSDATA"), structure, word("GETFORCE"), end)
+    unread = []
+
+    class Looking(Nothing):
+        def __call__(self, structures):
+            unread.append(script.input)
+            return super().__call__(structures)
+
+    Driver(script, Looking(), lambda _: None, interruptible=False).serve()
+    assert unread == [end]
 
 
 @pytest.mark.parametrize(

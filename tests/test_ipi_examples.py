@@ -52,7 +52,7 @@ def run(name: str, folder: Path, steps: int) -> Path:
     return here
 
 
-def _every_step(found: re.Match) -> str:
+def _every_step(found: re.Match[str]) -> str:
     return re.sub(r"\d+", "1", found.group())
 
 
@@ -85,7 +85,7 @@ def properties(path: Path) -> np.ndarray:
 
 
 # Energies of a checkpoint in single precision, eV
-CLOSE = {"abs": 1e-5}
+CLOSE = 1e-5
 # What the conserved quantity may vary in three steps, eV; without the right forces, pressures and
 # masses it varies by what the potential does, ten times as much.
 DRIFTS = {"pimd-nvt": 3e-5, "fix-ipi": 3e-5, "pimd-npt": 5e-6, "trpmd": 5e-6}
@@ -103,7 +103,7 @@ def check_path_integral(name: str, folder: Path, energy: float) -> np.ndarray:
     table = properties(folder / "run.out")
     step, _, conserved, _, potential, kinetic, kinetic_hydrogen = table[:7]
     assert step.tolist() == [0, 1, 2, 3]
-    assert potential[0] == pytest.approx(energy, **CLOSE)
+    assert potential[0] == pytest.approx(energy, abs=CLOSE)
     assert np.ptp(conserved) < DRIFTS[name]
     assert len(np.unique(potential)) == 4
     # a point has no virial of its own: the kinetic energy is classical, and grows with the beads
@@ -132,7 +132,7 @@ def test_replica_exchange(energy, tmp_path):
     temperatures = [280, 298, 318, 340]
     assert heat[:, 0] == pytest.approx(temperatures)
     assert np.sort(heat, axis=0) == pytest.approx(np.tile(temperatures, (4, 1)).T)
-    assert potential[:, 0] == pytest.approx([energy] * 4, **CLOSE)
+    assert potential[:, 0] == pytest.approx([energy] * 4, abs=CLOSE)
     assert np.ptp(conserved, axis=1).max() < 5e-6
     assert np.ptp(potential, axis=1).min() > 1e-4
 
@@ -143,8 +143,8 @@ def test_a_band_of_images(calculators, tmp_path):
     images = read(EXAMPLES / "neb" / "path.xyz", ":")
     calculator = calculators("tiny-1p2p1", dtype="float32")
     energies = [calculator.get_potential_energy(image) for image in images]
-    assert table[1:, 0] == pytest.approx(energies, **CLOSE)
-    assert table[1, 0] == pytest.approx(table[8, 0], **CLOSE)  # both ends are the same pyramid
+    assert table[1:, 0] == pytest.approx(energies, abs=CLOSE)
+    assert table[1, 0] == pytest.approx(table[8, 0], abs=CLOSE)  # both ends are the same pyramid
     assert np.ptp(table[[1, 8]], axis=1).max() == 0  # which stay where they are
     assert (np.diff(table[2:8]) < 0).all()  # while the images between them relax
 
@@ -152,7 +152,7 @@ def test_a_band_of_images(calculators, tmp_path):
 def test_phonons(calculators, tmp_path):
     """Force constants are ASE's, without those that move or rotate the molecule as a whole."""
     here = run("phonons", tmp_path, 20)
-    atoms = read(here / "molecule.xyz")
+    (atoms,) = read(here / "molecule.xyz", ":")
     atoms.calc = calculators("tiny-1p2p1")
     weights = np.sqrt(np.repeat(atoms.get_masses(), 3))
     others = np.eye(9) - rigid_motions(atoms)
@@ -206,7 +206,7 @@ def test_path_integrals_in_lammps(energy, tmp_path):
         rows = re.findall(r"^ +([0-3])((?: +\S+){12}) *$", log, re.MULTILINE)
         assert [row[0] for row in rows] == ["0", "1", "2", "3"], log
         table = np.array([row[1].split() for row in rows], dtype=float)
-        assert table[0, 1] == pytest.approx(energy, **CLOSE)
+        assert table[0, 1] == pytest.approx(energy, abs=CLOSE)
         assert len(np.unique(table[:, 1])) == 4
         estimators.append(table[:, 6:9])  # of the kinetic energy, the same for all beads
     assert np.ptp(estimators, axis=0).max() == 0
@@ -217,7 +217,7 @@ def test_path_integrals_in_lammps(energy, tmp_path):
     assert centroid_virial[3] < 1.1 * centroid_virial[0]
 
 
-def quantum_water() -> dict:
+def quantum_water():
     """What the script of the example defines."""
     return runpy.run_path(str(EXAMPLES / "quantum-water" / "quantum_water.py"))
 
@@ -235,7 +235,11 @@ def test_harmonic_kinetic_energies():
 def test_quantum_water(energy, tmp_path):
     write(tmp_path / "water.xyz", water_box(2))
     names = ["4 beads, PIGLET", "16 beads, D2O", "4 beads, fix ipi", "4 beads, fix pimd/langevin"]
-    program = [sys.executable, EXAMPLES / "quantum-water" / "quantum_water.py", *names]
+    program: list[str | Path] = [
+        sys.executable,
+        EXAMPLES / "quantum-water" / "quantum_water.py",
+        *names,
+    ]
     model = ["--model", checkpoint("tiny-1p2p1"), "--start", tmp_path / "water.xyz"]
     results = tmp_path / "results"
     options = ["--scale", "0.04", "--output", results]
@@ -245,7 +249,7 @@ def test_quantum_water(energy, tmp_path):
     folders = [results / re.sub(r"\W+", "-", name) for name in names]
     for line, folder in zip(table[:3], folders[:3], strict=True):
         run = properties(folder / "run.out")
-        assert run[4, 0] == pytest.approx(energy, **CLOSE)
+        assert run[4, 0] == pytest.approx(energy, abs=CLOSE)
         kinetic = 1000 * run[5:7, round(0.2 * len(run[0])) :].mean(axis=1)
         hydrogen, _, all_atoms, _ = map(float, re.findall(r"\d+\.\d", line[28:])[:4])
         assert [all_atoms, hydrogen] == pytest.approx(kinetic / [6, 4], abs=0.051)

@@ -43,10 +43,6 @@ def serve(folder: Path, atoms: Atoms, field: str) -> Server:
     return Server(folder, atoms, field, beads=4, steps=10)
 
 
-def segments(server: Server) -> list[Path]:
-    return list(Path("/dev/shm").glob(f"ipi_shm_{server.process.pid}_*"))
-
-
 @pytest.mark.parametrize("mode", ["unix", "inet", "shm"])
 def test_a_run_goes_on_with_a_second_driver_after_kill(mode, water, undisturbed, tmp_path):
     address = Address(mode)
@@ -59,12 +55,12 @@ def test_a_run_goes_on_with_a_second_driver_after_kill(mode, water, undisturbed,
         wait_until_ready(other)
         with server:
             victim.sleeps()
-            assert len(segments(server)) == (12 if mode == "shm" else 0)
+            assert len(server.segments()) == (12 if mode == "shm" else 0)
             victim.kill()
             assert server.finish() == undisturbed
             assert other.wait(SECONDS) == 0
             assert server.log.count("Handshaking was successful") == 2
-            assert segments(server) == []
+            assert server.segments() == []
 
 
 @pytest.mark.parametrize("consolidate", [True, False])

@@ -12,7 +12,7 @@ def test_nothing_of_a_script_is_left_for_the_next(tmp_path):
     first = "units real\nvariable x equal 3\nshell mkdir deeper\nshell cd deeper\nnonsense\n"
     errors = feed(first, 2, tmp_path / "first").errors
     assert len(errors) == 2
-    assert all("Unknown command: nonsense" in error for error in errors)
+    assert all("Unknown command: nonsense" in (error or "") for error in errors)
     second = "info system\nprint $(is_defined(variable,x)) file defined\n"
     ending = feed(second, 3, tmp_path / "second")
     assert ending.errors == [None, None, None]
