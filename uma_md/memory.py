@@ -106,6 +106,23 @@ class MemoryPlanner:
         return Plan(keep, int(max(LARGE_CHUNK, min(room, 1.1 * num_edges))))
 
 
+def move_network(network: Any, device: torch.device) -> None:
+    """Move a network to a device, but for its experts, which only merging reads.
+
+    They would take twenty times the memory of the merged weights.
+
+    Parameters
+    ----------
+    network
+        A ``uma_md.model.UMA`` or an exported file's module, on the host.
+    device
+    """
+    on_host = getattr(network, "experts_on_host", False)
+    for name, tensor in (*network.named_parameters(), *network.named_buffers()):
+        if not (on_host and name.endswith(".experts")):
+            tensor.data = tensor.data.to(device)
+
+
 def measure_bytes_per_edge(model: Any, dtype: torch.dtype) -> int:
     """Bytes that autograd keeps for one edge of one layer, measured; it merges the model."""
     edges, coefficients = 64, (model.lmax + 1) ** 2

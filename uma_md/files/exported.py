@@ -13,6 +13,7 @@ from uma_md.files.archive import open_archive
 from uma_md.files.metadata import Metadata
 from uma_md.files.scripted_code import MOST_CODE, check_operators, check_words
 from uma_md.files.whole_file import reserve, written_whole
+from uma_md.memory import move_network
 from uma_md.model import UMA
 
 _RECORD = "metadata.json"
@@ -166,7 +167,7 @@ def load(
         if not trust_code:
             check_words(archive, path)
     try:
-        module = torch.jit.load(str(path), map_location=device)
+        module = torch.jit.load(str(path), map_location="cpu")
     except RuntimeError as error:
         raise ValueError(
             f"{path} must be a TorchScript file that torch {torch.__version__} can read, found "
@@ -176,6 +177,7 @@ def load(
         check_operators(module, path)
     for parameter in module.parameters():
         parameter.requires_grad_(False)
+    move_network(module, device)
     return ScriptedModel(module), metadata
 
 
