@@ -123,16 +123,31 @@ Metadata load_metadata(const std::string &file)
       "rights, by 'pair_style uma trust yes'");
 }
 
+// The experts stay on the host: only merging reads them, and they would take twenty times the
+// memory of the merged weights. The code of older files cannot merge across devices.
+void move_to(torch::jit::Module &module, at::Device device)
+{
+  if (device.is_cpu()) return;
+  const bool on_host = module.hasattr("experts_on_host");
+  const auto is_expert = [](const std::string &name) { return name.ends_with(".experts"); };
+  for (const auto &[name, parameter] : module.named_parameters()) {
+    if (!(on_host && is_expert(name))) parameter.set_data(parameter.to(device));
+  }
+  for (const auto &[name, buffer] : module.named_buffers()) buffer.set_data(buffer.to(device));
+}
+
 torch::jit::Module load(const std::string &file, at::Device device, bool trusted)
 {
   if (!trusted) {
     const auto found = or_refuse(file, [&] { return run_by_loading(file); });
     if (!found.empty()) refuse_code(file, "that runs while it is loaded (" + found + ")");
   }
-  auto module = or_refuse(file, [&] { return torch::jit::load(file, device); });
-  if (trusted) return module;
-  const auto found = or_refuse(file, [&] { return disallowed_operator(module); });
-  if (!found.empty()) refuse_code(file, "with the operator " + found);
+  auto module = or_refuse(file, [&] { return torch::jit::load(file, at::kCPU); });
+  if (!trusted) {
+    const auto found = or_refuse(file, [&] { return disallowed_operator(module); });
+    if (!found.empty()) refuse_code(file, "with the operator " + found);
+  }
+  move_to(module, device);
   return module;
 }
 

@@ -109,7 +109,7 @@ def test_code_runs_when_the_user_says_so(record, tmp_path):
     path = scripted(Saves(), tmp_path / "m.pt", record)
     module, _ = load_model(path, None, "float32", CPU, trust_code=True)
     assert not (tmp_path / "attacked").exists()
-    module.merge(torch.ones(1))
+    module._module.merge(torch.ones(1))
     (tmp_path / "attacked").unlink()
     path = scripted(RunsWhenLoaded(), tmp_path / "m.pt", record)
     load_model(path, None, "float32", CPU, trust_code=True)

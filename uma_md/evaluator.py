@@ -8,7 +8,7 @@ or, where memory allows, uses the graph that the forward sweep kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ import torch
 
 from uma_md.exchange import Exchange
 from uma_md.graph import Graph
+from uma_md.memory import Plan
 
 
 class Evaluation(NamedTuple):
@@ -52,15 +53,12 @@ class Evaluator:
     ----------
     model
         A ``uma_md.model.UMA`` or an exported file's module, already merged.
-    chunk
-        Edges handled at a time.
     """
 
-    def __init__(self, model: Any, chunk: int) -> None:
+    def __init__(self, model: Any) -> None:
         self.model = model
-        self.chunk = chunk
 
-    def __call__(self, graph: Graph, exchange: Exchange, *, keep: bool) -> Evaluation:
+    def __call__(self, graph: Graph, exchange: Exchange, plan: Plan) -> Evaluation:
         """Evaluate a graph whose vectors have the model's dtype.
 
         Parameters
@@ -68,29 +66,29 @@ class Evaluator:
         graph
         exchange
             How rows reach other ranks.
-        keep
-            Whether the graph of all messages is kept for the reverse sweep, or recomputed.
+        plan
+            Whether messages are kept, and how many edges are handled at a time.
         """
         with torch.no_grad():
-            traces, x = self._forward(graph, exchange, keep)
+            chunks = _chunks(graph, plan.chunk)
+            traces, x = self._forward(graph, chunks, exchange, plan.keep)
             numbers = graph.atomic_numbers[: len(graph.systems)]
-            energies = self.model.readout(x, numbers)
-            (g,) = _pull_back(
-                lambda x: self.model.readout(x, numbers), (x,), torch.ones_like(energies)
-            )
-            return Evaluation(energies, self._reverse(graph, exchange, traces, g))
+            energies, leaves = _trace(lambda x: self.model.readout(x, numbers), (x,))
+            (g,) = torch.autograd.grad(energies, leaves, torch.ones_like(energies))
+            gradients = self._reverse(graph, chunks, exchange, traces, g)
+            return Evaluation(energies.detach(), gradients)
 
     def _forward(
-        self, graph: Graph, exchange: Exchange, keep: bool
+        self, graph: Graph, chunks: list[_Chunk], exchange: Exchange, keep: bool
     ) -> tuple[list[_LayerTrace], torch.Tensor]:
         x = self.model.embed(graph.atomic_numbers[: len(graph.systems)])
-        for chunk in self._chunks(graph):
+        for chunk in chunks:
             x.index_add_(0, chunk.receivers, self.model.edge_embedding(*chunk.geometry))
         traces = []
         for layer in range(self.model.num_layers):
             h = exchange.forward(self.model.normalize(layer, x))
             trace = _LayerTrace(x, h, torch.zeros_like(x))
-            self._gather_messages(graph, layer, trace, keep)
+            self._gather_messages(chunks, layer, trace, keep)
             x = self.model.update(layer, x, trace.m)
             if self.model.num_balanced:
                 trace.updated = x
@@ -100,8 +98,10 @@ class Evaluator:
             traces.append(trace)
         return traces, x
 
-    def _gather_messages(self, graph: Graph, layer: int, trace: _LayerTrace, keep: bool) -> None:
-        for chunk in self._chunks(graph):
+    def _gather_messages(
+        self, chunks: list[_Chunk], layer: int, trace: _LayerTrace, keep: bool
+    ) -> None:
+        for chunk in chunks:
             if keep:
                 messages, leaves = self._traced_messages(layer, trace.h, chunk)
                 trace.kept.append((messages, leaves))
@@ -120,7 +120,12 @@ class Evaluator:
         )
 
     def _reverse(
-        self, graph: Graph, exchange: Exchange, traces: list[_LayerTrace], g: torch.Tensor
+        self,
+        graph: Graph,
+        chunks: list[_Chunk],
+        exchange: Exchange,
+        traces: list[_LayerTrace],
+        g: torch.Tensor,
     ) -> torch.Tensor:
         gradients = torch.zeros_like(graph.vectors)
         for layer in reversed(range(len(traces))):
@@ -128,10 +133,10 @@ class Evaluator:
             if self.model.num_balanced:
                 g = self._reverse_balance(graph, exchange, trace, g)
             g, g_m = _pull_back(lambda *a, n=layer: self.model.update(n, *a), (trace.x, trace.m), g)
-            g_h = exchange.reverse(self._reverse_messages(graph, layer, trace, g_m, gradients))
+            g_h = exchange.reverse(self._reverse_messages(chunks, layer, trace, g_m, gradients))
             (g_x,) = _pull_back(lambda x, n=layer: self.model.normalize(n, x), (trace.x,), g_h)
             g = g + g_x
-        for chunk in self._chunks(graph):
+        for chunk in chunks:
             vectors, *numbers = chunk.geometry
             (g_v,) = _pull_back(
                 lambda v, z=numbers: self.model.edge_embedding(v, *z),
@@ -159,7 +164,7 @@ class Evaluator:
 
     def _reverse_messages(
         self,
-        graph: Graph,
+        chunks: list[_Chunk],
         layer: int,
         trace: _LayerTrace,
         g_m: torch.Tensor,
@@ -167,7 +172,7 @@ class Evaluator:
     ) -> torch.Tensor:
         """Gradient with respect to h; adds to ``gradients`` that with respect to vectors."""
         g_h = torch.zeros_like(trace.h)
-        for chunk in self._chunks(graph):
+        for chunk in chunks:
             if trace.kept:
                 messages, leaves = trace.kept.pop(0)
             else:
@@ -178,13 +183,6 @@ class Evaluator:
             g_h.index_add_(0, chunk.receivers, parts[1].contiguous())
             gradients[chunk.edges] += parts[2]
         return g_h
-
-    def _chunks(self, graph: Graph) -> Iterator[_Chunk]:
-        for start in range(0, len(graph.senders), self.chunk):
-            edges = slice(start, start + self.chunk)
-            senders, receivers = graph.senders[edges], graph.receivers[edges]
-            numbers = (graph.atomic_numbers[senders], graph.atomic_numbers[receivers])
-            yield _Chunk(edges, senders, receivers, (graph.vectors[edges], *numbers))
 
 
 class _Chunk(NamedTuple):
@@ -198,6 +196,20 @@ class _Chunk(NamedTuple):
     def ends(self, h: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Rows of h at the edges' senders and receivers; on CPUs faster than by brackets."""
         return h.index_select(0, self.senders), h.index_select(0, self.receivers)
+
+
+def _chunks(graph: Graph, size: int) -> list[_Chunk]:
+    """The edges of a graph in runs of a size."""
+    chunks = []
+    for start in range(0, len(graph.senders), size):
+        edges = slice(start, start + size)
+        senders, receivers = graph.senders[edges], graph.receivers[edges]
+        numbers = (
+            graph.atomic_numbers.index_select(0, senders),
+            graph.atomic_numbers.index_select(0, receivers),
+        )
+        chunks.append(_Chunk(edges, senders, receivers, (graph.vectors[edges], *numbers)))
+    return chunks
 
 
 def _trace(

@@ -28,7 +28,7 @@ from uma_md.files.task_config import (
 from uma_md.files.validity import check_cutoff, check_finite, check_sizes, valid_config
 from uma_md.files.weight_names import COMPUTED, is_unused, published_name
 from uma_md.hub.download import resolve
-from uma_md.memory import measure_bytes_per_edge
+from uma_md.memory import measure_bytes_per_edge, move_network
 from uma_md.model import UMA
 from uma_md.options import DTYPE_NAMES
 from uma_md.system import default_spin
@@ -241,7 +241,9 @@ def load_model(
     source = UMASource(path)
     chosen = source.task(task)
     metadata = source.metadata(chosen, dtype, 0, default_spin(chosen.name))
-    return source.build(chosen, DTYPES[dtype]).to(device), metadata
+    network = source.build(chosen, DTYPES[dtype])
+    move_network(network, device)
+    return network, metadata
 
 
 def counts_tensor(counts: Mapping[str, int], size: int) -> torch.Tensor:

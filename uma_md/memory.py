@@ -3,41 +3,124 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 import torch
 
-
-def available_memory(device: torch.device) -> int:
-    """Bytes free for use on a device."""
-    if device.type == "cpu":
-        return int(psutil.virtual_memory().available)
-    return int(torch.accelerator.get_memory_info(device)[0])
+LARGE_CHUNK = 16384  # edges that keep an accelerator busy
+CHUNK_ON_CPU = 1024  # edges whose features stay in the caches
 
 
-def default_chunk(device: torch.device) -> int:
-    """Edges handled at a time: enough to keep the device busy, and to fit beside the rest."""
-    return 1024 if device.type == "cpu" else 16384
+def available_memory(device: torch.device, sharers: int) -> float:
+    """Bytes that a rank may count on.
 
-
-def keeps_messages(recompute: str, bytes_needed: int, device: torch.device, sharers: int) -> bool:
-    """Whether the graph of all messages is kept for the reverse sweep.
+    Half of what is free on a host or on a shared accelerator, 0.8 of what is free on an
+    accelerator of its own; what torch keeps in its cache is free.
 
     Parameters
     ----------
-    recompute
-        ``on`` recomputes them, ``off`` keeps them, ``auto`` keeps them where that takes no more
-        than half of the available memory.
-    bytes_needed
-        What keeping them takes.
     device
     sharers
         Ranks that share the device's memory, this one included.
     """
-    if recompute == "auto":
-        return bytes_needed <= available_memory(device) / (2 * sharers)
-    return recompute == "off"
+    if device.type == "cpu":
+        return psutil.virtual_memory().available / (2 * sharers)
+    free, _ = torch.accelerator.get_memory_info(device)
+    cached = torch.accelerator.memory_reserved(device) - torch.accelerator.memory_allocated(device)
+    return (free + cached) * (0.8 if sharers == 1 else 0.5 / sharers)
+
+
+class Plan(NamedTuple):
+    """How a graph is evaluated.
+
+    Attributes
+    ----------
+    keep
+        Whether the graph of all messages is kept for the reverse sweep, or recomputed.
+    chunk
+        Edges handled at a time.
+    """
+
+    keep: bool
+    chunk: int
+
+
+class MemoryPlanner:
+    """Plans evaluations by the memory at hand.
+
+    What is chosen stays until there are a tenth more edges than it was chosen for, so that the
+    steps of a run are alike.
+
+    Parameters
+    ----------
+    recompute
+        ``on`` recomputes messages, ``off`` keeps them, ``auto`` keeps them where memory allows.
+    chunk
+        Edges handled at a time; by device and memory if None.
+    bytes_per_edge, num_layers
+        What one edge keeps in each layer.
+    device
+    sharers
+        Ranks that share the device's memory, this one included.
+    """
+
+    def __init__(
+        self,
+        recompute: str,
+        chunk: int | None,
+        bytes_per_edge: int,
+        num_layers: int,
+        device: torch.device,
+        sharers: int = 1,
+    ) -> None:
+        self._recompute = recompute
+        self._chunk = chunk
+        self._bytes_per_edge = bytes_per_edge
+        self._num_layers = num_layers
+        self._device = device
+        self._sharers = sharers
+        self._planned_edges = -1
+        self._plan = Plan(False, 1)
+
+    def __call__(self, num_edges: int) -> Plan:
+        """The plan for a graph of so many edges."""
+        if self._planned_edges < 0 or num_edges > 1.1 * self._planned_edges:
+            self._plan = self._new_plan(num_edges)
+            self._planned_edges = num_edges
+        return self._plan
+
+    def _new_plan(self, num_edges: int) -> Plan:
+        needed = num_edges * self._num_layers * self._bytes_per_edge
+        if self._recompute == "auto" or self._chunk is None:
+            available = available_memory(self._device, self._sharers)
+        keep = needed <= available if self._recompute == "auto" else self._recompute == "off"
+        if self._chunk is not None:
+            return Plan(keep, self._chunk)
+        if self._device.type == "cpu":
+            return Plan(keep, CHUNK_ON_CPU)
+        if not keep:
+            return Plan(keep, LARGE_CHUNK)
+        # A chunk's gradients take about as much again as what it keeps.
+        room = (available - needed) // (2 * self._bytes_per_edge)
+        return Plan(keep, int(max(LARGE_CHUNK, min(room, 1.1 * num_edges))))
+
+
+def move_network(network: Any, device: torch.device) -> None:
+    """Move a network to a device, but for its experts, which only merging reads.
+
+    They would take twenty times the memory of the merged weights.
+
+    Parameters
+    ----------
+    network
+        A ``uma_md.model.UMA`` or an exported file's module, on the host.
+    device
+    """
+    on_host = getattr(network, "experts_on_host", False)
+    for name, tensor in (*network.named_parameters(), *network.named_buffers()):
+        if not (on_host and name.endswith(".experts")):
+            tensor.data = tensor.data.to(device)
 
 
 def measure_bytes_per_edge(model: Any, dtype: torch.dtype) -> int:

@@ -39,6 +39,7 @@ class UMA(nn.Module):
         self.cutoff = c.cutoff
         self.max_num_elements = c.max_num_elements
         self.num_experts = c.num_experts
+        self.experts_on_host = True  # 'merge' takes them from another device; older files' does not
         self.composition_counts_itself = c.composition_counts_itself
         self.rmsd = rmsd
         self.charge_start, self.charge_stop = c.charge_channels

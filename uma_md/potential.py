@@ -13,7 +13,7 @@ from uma_md.evaluator import Evaluation, Evaluator
 from uma_md.exchange import Exchange, LocalExchange
 from uma_md.graph import Graph
 from uma_md.loading import DTYPES, counts_tensor, load_model
-from uma_md.memory import default_chunk, keeps_messages
+from uma_md.memory import MemoryPlanner
 from uma_md.options import RunOptions
 from uma_md.properties import Properties, atomic_forces, virials
 from uma_md.system import check_finite_results, count_elements
@@ -59,9 +59,15 @@ class Potential:
         self.network, self.metadata = load_model(
             model, task, options.dtype, device, trust_code=options.trust_code
         )
-        self._options = options
-        self._sharers = sharers
-        self._evaluator = Evaluator(self.network, options.chunk or default_chunk(device))
+        self._evaluator = Evaluator(self.network)
+        self._plan = MemoryPlanner(
+            options.recompute,
+            options.chunk,
+            self.metadata.bytes_per_edge,
+            self.metadata.num_layers,
+            device,
+            sharers,
+        )
         self._merged_for: tuple[dict[str, int], int, int] | None = None
 
     def merge(self, atomic_numbers: Sequence[int] | np.ndarray, charge: int, spin: int) -> None:
@@ -93,9 +99,8 @@ class Potential:
         """
         self._check_single_atoms(graph)
         graph = graph._replace(vectors=graph.vectors.to(DTYPES[self.metadata.dtype]))
-        needed = len(graph.senders) * self.metadata.num_layers * self.metadata.bytes_per_edge
-        keep = keeps_messages(self._options.recompute, needed, self.device, self._sharers)
-        return self._evaluator(graph, exchange or LocalExchange(), keep=keep)
+        plan = self._plan(len(graph.senders))
+        return self._evaluator(graph, exchange or LocalExchange(), plan)
 
     def _check_single_atoms(self, graph: Graph) -> None:
         """Refuse systems of one atom without neighbors, on the process that owns it."""

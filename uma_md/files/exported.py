@@ -13,6 +13,7 @@ from uma_md.files.archive import open_archive
 from uma_md.files.metadata import Metadata
 from uma_md.files.scripted_code import MOST_CODE, check_operators, check_words
 from uma_md.files.whole_file import reserve, written_whole
+from uma_md.memory import move_network
 from uma_md.model import UMA
 
 _RECORD = "metadata.json"
@@ -59,13 +60,86 @@ def save(model: UMA, metadata: Metadata, path: str | Path) -> None:
         torch.jit.save(scripted, str(part), _extra_files={_RECORD: metadata.to_json()})
 
 
+class ScriptedModel:
+    """The stages of an exported file, interpreted as they are.
+
+    TorchScript's profiling executor and its fusion would compile anew whenever the number of
+    edges changes. They are off for these calls alone: other modules of the process keep them.
+
+    Parameters
+    ----------
+    module
+        A loaded TorchScript module with the methods of ``uma_md.model.UMA``.
+    """
+
+    def __init__(self, module: torch.jit.ScriptModule) -> None:
+        self._module = module
+
+    @property
+    def num_layers(self) -> int:
+        """Layers of message passing."""
+        return int(self._module.num_layers)
+
+    @property
+    def num_balanced(self) -> int:
+        """Channels that sum to charge and spin."""
+        return int(self._module.num_balanced)
+
+    @property
+    def max_num_elements(self) -> int:
+        """Rows of the tables indexed by atomic number."""
+        return int(self._module.max_num_elements)
+
+    def merge(self, counts: torch.Tensor, charge: int, spin: int) -> None:
+        """As in ``uma_md.model.UMA``, and so are the stages."""
+        self._call("merge", counts, charge, spin)
+
+    def embed(self, *arguments: Any) -> torch.Tensor:
+        """First node features."""
+        return self._call("embed", *arguments)
+
+    def edge_embedding(self, *arguments: Any) -> torch.Tensor:
+        """What each edge adds to its receiver's first features."""
+        return self._call("edge_embedding", *arguments)
+
+    def normalize(self, *arguments: Any) -> torch.Tensor:
+        """Features that a layer sends."""
+        return self._call("normalize", *arguments)
+
+    def messages(self, *arguments: Any) -> torch.Tensor:
+        """What each edge adds to its receiver in a layer."""
+        return self._call("messages", *arguments)
+
+    def update(self, *arguments: Any) -> torch.Tensor:
+        """Node features after a layer."""
+        return self._call("update", *arguments)
+
+    def channel_sums(self, *arguments: Any) -> torch.Tensor:
+        """Sums of the balanced channels."""
+        return self._call("channel_sums", *arguments)
+
+    def balance(self, *arguments: Any) -> torch.Tensor:
+        """Node features whose balanced channels sum to charge and spin."""
+        return self._call("balance", *arguments)
+
+    def readout(self, *arguments: Any) -> torch.Tensor:
+        """Energy of each atom."""
+        return self._call("readout", *arguments)
+
+    def _call(self, name: str, *arguments: Any) -> Any:
+        method = getattr(self._module, name)
+        before = torch._C._get_graph_executor_optimize()
+        torch._C._set_graph_executor_optimize(False)
+        try:
+            return method(*arguments)
+        finally:
+            torch._C._set_graph_executor_optimize(before)
+
+
 def load(
     path: str | Path, device: torch.device, *, trust_code: bool = False
-) -> tuple[Any, Metadata]:
-    """Load an exported file's module onto a device, and its record.
-
-    TorchScript's profiling executor and its fusion are turned off, since they compile
-    anew whenever the number of edges changes.
+) -> tuple[ScriptedModel, Metadata]:
+    """Load an exported file's stages onto a device, and its record.
 
     Parameters
     ----------
@@ -92,10 +166,8 @@ def load(
             )
         if not trust_code:
             check_words(archive, path)
-    torch._C._jit_set_profiling_executor(False)
-    torch._C._jit_set_profiling_mode(False)
     try:
-        module = torch.jit.load(str(path), map_location=device)
+        module = torch.jit.load(str(path), map_location="cpu")
     except RuntimeError as error:
         raise ValueError(
             f"{path} must be a TorchScript file that torch {torch.__version__} can read, found "
@@ -105,7 +177,8 @@ def load(
         check_operators(module, path)
     for parameter in module.parameters():
         parameter.requires_grad_(False)
-    return module, metadata
+    move_network(module, device)
+    return ScriptedModel(module), metadata
 
 
 def _read_record(archive: zipfile.ZipFile, path: Path) -> Metadata:

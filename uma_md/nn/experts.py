@@ -32,11 +32,15 @@ class MixedLinear(nn.Module):
         self.register_buffer("weight", torch.empty(0))
 
     def merge(self, routing: torch.Tensor) -> None:
-        """Set the weight for one routing, (experts,); a map stored merged keeps its own."""
+        """Set the weight for one routing, (experts,); a map stored merged keeps its own.
+
+        The experts may be on another device than the weight, which stays where it is.
+        """
         if self.experts.shape[0] > 0:
             experts = self.experts
-            flat = routing.to(experts.dtype) @ experts.flatten(1)
-            self.weight = flat.view(self.out_features, self.in_features)
+            flat = routing.to(experts.device, experts.dtype) @ experts.flatten(1)
+            weight = flat.view(self.out_features, self.in_features)
+            self.weight = weight.to(self.weight.device)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (rows, in_features) to (rows, out_features)."""
