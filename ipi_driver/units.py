@@ -15,16 +15,42 @@ from uma_md.neighbors import find_pairs
 BOHR = 1 / 1.8897261  # angstrom
 HARTREE = 1 / 0.036749326  # eV
 
-READ_AS = {BOHR: "angstrom were read as bohr", 1 / BOHR: "bohr were read as angstrom"}
+READ_AS = {  # lengths found over those expected
+    BOHR: "angstrom were read as bohr",
+    0.1: "nanometers were read as angstrom",
+    0.1 * BOHR: "nanometers were read as bohr",
+    1 / BOHR: "bohr were read as angstrom",
+    10: "angstrom were read as nanometers",
+    10 / BOHR: "bohr were read as nanometers",
+}
 
 NEAREST = 4.5  # angstrom: neighbors farther away say little of a structure
 BONDED = 1.3  # times the sum of two atoms' covalent radii
 
-MIDDLE = 0.07  # how far the median of bonds may be off in another configuration
-SPREAD = 0.2  # how far most of them may be
-MOST = 0.75
-EXACT = 0.005  # where distances are no bonds, or one bond must be told from a stretched one
-EXACT_OF_CELLS = 0.02
+EXACT_OF_CELLS = 0.02  # how far the ratio of cells may be off a unit's
+
+
+class Limits(NamedTuple):
+    """When ratios of distances are said to have the factor of a unit in common.
+
+    Attributes
+    ----------
+    middle
+        How far their median may be off, of 1.
+    spread
+        How far most may be off.
+    most
+        What part of them that is.
+    """
+
+    middle: float
+    spread: float
+    most: float
+
+
+EXACT = Limits(0.005, 0.005, 0.75)  # the same configuration, perhaps wrapped in another way
+ALIKE = Limits(0.07, 0.2, 0.75)  # another configuration with the same bonds
+MANY = 12  # bonds, which do not have such lengths by chance
 OVERLAP = 0.1  # angstrom: distances that tell nothing
 
 
@@ -36,7 +62,7 @@ class WrongUnit(NamedTuple):
     positions, cell
         Whether these do.
     factor
-        Found over expected: 0.529 or 1.89.
+        Found over expected, of ``READ_AS``.
     """
 
     positions: bool
@@ -54,8 +80,8 @@ class WrongUnit(NamedTuple):
         return f"{' and '.join(found)} the template's: {READ_AS[self.factor]}"
 
 
-class ShortPairs(NamedTuple):
-    """The shorter half of a structure's pairs of an atom and its nearest neighbor.
+class Neighbors(NamedTuple):
+    """The near neighbors in a template.
 
     Attributes
     ----------
@@ -63,19 +89,22 @@ class ShortPairs(NamedTuple):
     shifts : (pairs, 3)
         Cells between the two.
     distances : (pairs,), angstrom
+    bonds : (bonds,)
+        Pairs of an atom and its nearest neighbor: the shorter half of them.
     """
 
     receivers: np.ndarray
     senders: np.ndarray
     shifts: np.ndarray
     distances: np.ndarray
+    bonds: np.ndarray
 
 
 def find_wrong_unit(template: Atoms, cells: np.ndarray, positions: np.ndarray) -> WrongUnit | None:
     """Tell whether one of some structures is of the template's kind in another unit.
 
-    A unit scales the distances of nearly all neighbors by the same factor, 1.89 or 0.53, which
-    no pressure, temperature or phase does to bonds. Where atoms have no near neighbors in the
+    A unit scales the distances of nearly all neighbors by the same factor, such as 1.89 or 0.53,
+    which no pressure, temperature or phase does to bonds. Where atoms have no near neighbors in the
     template, or still have them at about its distances, positions are taken to be right.
 
     Parameters
@@ -86,9 +115,9 @@ def find_wrong_unit(template: Atoms, cells: np.ndarray, positions: np.ndarray) -
     positions : (batch, atoms, 3), angstrom
         Of the template's atoms.
     """
-    pairs = _short_pairs(template)
+    neighbors = _neighbors(template)
     for cell, one in zip(cells, positions, strict=True):
-        by_distance = _scale_of_positions(template, pairs, cell, one)
+        by_distance = _scale_of_positions(template, neighbors, cell, one)
         by_cell = _scale_of_cell(template, cell)
         factor = by_distance or by_cell
         if factor is not None:
@@ -97,42 +126,62 @@ def find_wrong_unit(template: Atoms, cells: np.ndarray, positions: np.ndarray) -
 
 
 def _scale_of_positions(
-    template: Atoms, pairs: ShortPairs, cell: np.ndarray, positions: np.ndarray
+    template: Atoms, neighbors: Neighbors, cell: np.ndarray, positions: np.ndarray
 ) -> float | None:
-    if len(pairs.distances) == 0:
+    bonds = neighbors.bonds
+    if len(bonds) == 0:
         return None
-    nearest = _nearest(positions, cell, template.pbc, 2.2 * pairs.distances.max())
-    found = nearest[pairs.receivers] / pairs.distances
-    if np.mean(np.abs(found - 1) < SPREAD) > 0.5:
+    limits = _limits(template, neighbors)
+    few = len(bonds) < MANY  # and could be of such lengths by chance, which angles cannot
+    same = _same_distances(neighbors, slice(None) if few else bonds, cell, positions)
+    exactly, by_pairs = _factor(same, EXACT), _factor(same, limits)
+    if exactly is not None or (by_pairs is not None and (few or by_pairs < 1)):
+        return exactly or by_pairs  # without a search, which may find too many pairs
+    lengths = neighbors.distances[bonds]
+    nearest = _nearest(positions, cell, template.pbc, 2.2 * lengths.max())
+    found = nearest[neighbors.receivers[bonds]] / lengths
+    if np.mean(np.abs(found - 1) < ALIKE.spread) > 0.5:
         return None
-    same = _distances_of_same(pairs, cell, positions)
-    exact = not _are_bonds(pairs, template) or (len(template) == 2 and not template.pbc.any())
-    middle, spread = (EXACT, EXACT) if exact else (MIDDLE, SPREAD)
+    by_search = _factor(found, limits)
+    if few and by_search is not None and by_search > 1:
+        return _factor(found, EXACT)
+    return by_pairs or by_search
+
+
+def _limits(template: Atoms, neighbors: Neighbors) -> Limits:
+    """How alike distances must be: only bonds are the same in another configuration."""
+    radii, bonds = covalent_radii[template.numbers], neighbors.bonds
+    sums = radii[neighbors.receivers[bonds]] + radii[neighbors.senders[bonds]]
+    stretched = len(template) == 2 and not template.pbc.any()  # a single bond may be
+    if stretched or np.median(neighbors.distances[bonds] / sums) > BONDED:
+        return EXACT
+    return ALIKE
+
+
+def _factor(ratios: np.ndarray, limits: Limits) -> float | None:
+    """The factor of a unit that these have in common."""
     for factor in READ_AS:
-        for ratios in (found / factor, same / factor):
-            near = np.mean(np.abs(ratios - 1) < spread) >= MOST
-            if near and abs(np.median(ratios) - 1) < middle:
-                return factor
+        off = ratios / factor - 1
+        most = np.mean(np.abs(off) < limits.spread)
+        if most >= limits.most and abs(np.median(off)) < limits.middle:
+            return factor
     return None
 
 
-def _are_bonds(pairs: ShortPairs, template: Atoms) -> bool:
-    radii = covalent_radii[template.numbers]
-    sums = radii[pairs.receivers] + radii[pairs.senders]
-    return bool(np.median(pairs.distances / sums) < BONDED)
-
-
-def _distances_of_same(pairs: ShortPairs, cell: np.ndarray, positions: np.ndarray) -> np.ndarray:
+def _same_distances(
+    neighbors: Neighbors, chosen: slice | np.ndarray, cell: np.ndarray, positions: np.ndarray
+) -> np.ndarray:
     """Distances of the template's pairs in another structure, over those in the template.
 
     Other neighbors do not count: in a cell that is right, a structure that is too large
     overlaps with its images. For the same reason pairs across the cell count only where there
     are no others.
     """
-    inside = ~pairs.shifts.any(axis=1)
+    receivers, senders, shifts, distances = (array[chosen] for array in neighbors[:4])
+    inside = ~shifts.any(axis=1)
     kept = inside if inside.any() else ~inside
-    vectors = positions[pairs.senders] - positions[pairs.receivers] + pairs.shifts @ cell
-    ratios: np.ndarray = (np.linalg.norm(vectors, axis=1) / pairs.distances)[kept]
+    vectors = positions[senders] - positions[receivers] + shifts @ cell
+    ratios: np.ndarray = (np.linalg.norm(vectors, axis=1) / distances)[kept]
     return ratios
 
 
@@ -146,18 +195,19 @@ def _scale_of_cell(template: Atoms, cell: np.ndarray) -> float | None:
     return None
 
 
-def _short_pairs(template: Atoms) -> ShortPairs:
+def _neighbors(template: Atoms) -> Neighbors:
     cell = template.cell.complete().array
     receivers, senders, shifts = find_pairs(template.positions, cell, template.pbc, NEAREST)
     vectors = template.positions[senders] - template.positions[receivers] + shifts @ cell
     distances = np.linalg.norm(vectors, axis=1)
-    order = np.lexsort((distances, receivers))
-    _, first = np.unique(receivers[order], return_index=True)
-    chosen = order[first]
-    chosen = chosen[distances[chosen] > OVERLAP]
-    if len(chosen):
-        chosen = chosen[distances[chosen] <= np.median(distances[chosen])]
-    return ShortPairs(receivers[chosen], senders[chosen], shifts[chosen], distances[chosen])
+    kept = distances > OVERLAP
+    pairs = receivers[kept], senders[kept], shifts[kept], distances[kept]
+    order = np.lexsort((pairs[3], pairs[0]))
+    _, first = np.unique(pairs[0][order], return_index=True)
+    bonds = order[first]
+    if len(bonds):
+        bonds = bonds[pairs[3][bonds] <= np.median(pairs[3][bonds])]
+    return Neighbors(*pairs, bonds)
 
 
 def _nearest(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff: float) -> np.ndarray:

@@ -10,11 +10,11 @@ from structures import water_box
 
 pytest.importorskip("ipi", reason="i-PI is not installed")
 from ipi_driver.template import read_template
-from ipi_driver.units import BOHR, find_wrong_unit
+from ipi_driver.units import BOHR, READ_AS, find_wrong_unit
 
 pytestmark = pytest.mark.ipi
 
-FACTORS = pytest.mark.parametrize("factor", [BOHR, 1 / BOHR])
+FACTORS = pytest.mark.parametrize("factor", READ_AS)
 
 
 def oxide() -> Atoms:
