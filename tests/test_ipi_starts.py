@@ -158,6 +158,14 @@ WRONG = [
         "<labels mode='xyz'> plain.xyz </labels>" + BOXED,
         "write <positions mode='xyz' units='angstrom'>",
     ),
+    (
+        GOOD + "<positions mode='xyz' bead='1'> plain.xyz </positions>",
+        "angstrom were read as bohr; write <positions mode='xyz' units='angstrom'>",
+    ),
+    (
+        GOOD + "<positions mode='xyz' units='nanometer'> plain.xyz </positions>",
+        "distances between nearest atoms are 10.000 times the template's: angstrom were read as",
+    ),
     (GOOD + CELL.replace(" units='angstrom'", ""), "write <cell mode='abc' units='...'> with"),
     (
         "<file mode='xyz' units='angstrom'> init.extxyz </file>",
