@@ -158,6 +158,14 @@ WRONG = [
         "<labels mode='xyz'> plain.xyz </labels>" + BOXED,
         "write <positions mode='xyz' units='angstrom'>",
     ),
+    (
+        GOOD + "<positions mode='xyz' bead='1'> plain.xyz </positions>",
+        "angstrom were read as bohr; write <positions mode='xyz' units='angstrom'>",
+    ),
+    (
+        GOOD + "<positions mode='xyz' units='nanometer'> plain.xyz </positions>",
+        "distances between nearest atoms are 10.000 times the template's: angstrom were read as",
+    ),
     (GOOD + CELL.replace(" units='angstrom'", ""), "write <cell mode='abc' units='...'> with"),
     (
         "<file mode='xyz' units='angstrom'> init.extxyz </file>",
@@ -216,9 +224,11 @@ def test_systems_of_a_template_are_read_one_by_one(check):
         "</template> <labels> [ UNIT ] </labels> <instance> [ angstrom ] </instance> "
         "<instance> [ atomic_unit ] </instance> </system_template>"
     )
+    text = text.replace("nbeads='2'", "nbeads='1'")  # which fill a batch of two together
     output, code = check("", systems=text)
     assert code == 1
     assert output.count("angstrom were read as bohr") == 1
+    assert "warning: " not in output
 
 
 def test_deuterium_is_hydrogen_with_its_own_mass(check, water, folder):

@@ -166,17 +166,18 @@ def check_batches(field: ForceField, systems: tuple[System, ...]) -> Iterator[Re
             "default <latency> with batches: i-PI may send a batch in two parts; "
             "<latency>1e-2</latency> avoids it",
         )
-    uneven = [count for count in beads if count % size]
+    count = sum(beads)  # a batch may hold beads of several systems
+    uneven = count % size > 0
     if uneven and field.kind == "ffdirect" and not field.threaded:
         yield Remark(
             True,
-            f"{uneven[0]} beads are no multiple of batch_size {size}: i-PI would hang with "
+            f"{count} beads are no multiple of batch_size {size}: i-PI would hang with "
             "ffdirect, unless threaded='true'",
         )
     elif uneven:
         yield Remark(
             False,
-            f"{uneven[0]} beads are no multiple of batch_size {size}: batches stay part empty",
+            f"{count} beads are no multiple of batch_size {size}: batches stay part empty",
         )
 
 
