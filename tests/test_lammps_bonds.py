@@ -233,6 +233,18 @@ Special Bonds
 2 1 3
 3 1 2
 """
+REACTANTS = """\
+a hydrogen and an oxygen atom
+
+2 atoms
+
+Types
+
+1 1
+2 2
+"""
+BOND = "\nBonds\n\n1 1 1 2\n"
+MAP = "map\n\n2 equivalences\n\nInitiatorIDs\n\n1\n2\n\nEquivalences\n\n1 1\n2 2\n"
 # What makes bonds, after a step without any.
 LATER = {
     "fix deposit": "molecule m h2o.mol\nregion top block 2 10 2 10 1 3 units box\n"
@@ -243,6 +255,8 @@ LATER = {
     "create_atoms": "molecule m h2o.mol\ncreate_atoms 0 single 2 2 2 mol m 4711\nrun 4",
     "create_bonds": "create_bonds single/bond 1 1 2\nrun 4",
     "read_data": "read_data bonded.data add append shift 0 0 5\nrun 4",
+    "fix bond/react": "molecule pre pre.mol\nmolecule post post.mol\n"
+    "fix rx all bond/react react one all 1 0.0 1.2 pre post rx.map\nrun 4",
     "fix bond/create": "fix bonds all bond/create 1 2 1 1.2 1\nrun 4",
 }
 
@@ -251,6 +265,9 @@ LATER = {
 def test_bonds_that_come_later_end_the_run_before_a_wrong_number(command, water, model, tmp_path):
     data(tmp_path / "bonded.data", water[:3], WATER_BONDS)
     (tmp_path / "h2o.mol").write_text(MOLECULE)
+    (tmp_path / "pre.mol").write_text(REACTANTS)
+    (tmp_path / "post.mol").write_text(REACTANTS.replace("atoms\n", "atoms\n1 bonds\n") + BOND)
+    (tmp_path / "rx.map").write_text(MAP)
     script = HEAD.format(data=data(tmp_path / "bare.data", water, ()))
     script += UMA.format(model=model, names="H O") + "neigh_modify every 1 delay 0\n"
     script += "fix nve all nve\nthermo 1\nthermo_style custom step atoms pe\nrun 1\n"

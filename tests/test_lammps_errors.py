@@ -88,6 +88,14 @@ def test_other_units_and_newton_off_are_refused(block, tmp_path):
     refuse("newton off\n" + script, tmp_path, "newton must be on for pairs, but it is off")
 
 
+def test_groups_whose_atoms_alone_are_neighbors_are_refused(block, tmp_path):
+    script = block.setup(tmp_path, 0) + "\ngroup half id 1:12\natom_modify first half\n"
+    some = "atoms of all groups must be neighbors across ranks, but 'comm_modify group' leaves"
+    refuse(script + "comm_modify group half\nrun 0\n", tmp_path, some)
+    some = "all atoms must have neighbors, but 'neigh_modify include' leaves some out"
+    refuse(script + "neigh_modify include half\nrun 0\n", tmp_path, some)
+
+
 def test_atoms_that_the_file_is_not_merged_for_are_refused(exported, tmp_path):
     block = Block(structure("nacl:2"), exported("tiny-1p1", merge_for="H2O"))
     script = block.setup(tmp_path, 0) + "\nrun 0\n"
