@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import warnings
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
@@ -247,6 +248,22 @@ def test_nothing_stays_of_what_is_dropped(kind, exported):
         use()
     assert tensors() == before
     assert psutil.Process().memory_info().rss - memory < ROUNDS * 0.2e6
+
+
+def test_weights_go_with_their_calculator_at_once():
+    """Not only when Python looks for circles, which it does by numbers of objects, not by size."""
+    made = UMACalculator("uma-nano", "omol")
+    made.get_potential_energy(water())
+    potential = weakref.ref(made._potential)
+    other = copy.copy(made)
+    gc.disable()
+    try:
+        del made
+        assert potential() is not None
+        del other
+        assert potential() is None
+    finally:
+        gc.enable()
 
 
 LAMMPS = """
