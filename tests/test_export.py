@@ -2,6 +2,9 @@
 """Exported files: the same numbers, the record, and what is refused."""
 
 import json
+import os
+import re
+import stat
 import subprocess
 import sys
 import zipfile
@@ -11,13 +14,17 @@ import numpy as np
 import pytest
 import torch
 from ase.build import molecule
+from ase.io import write
+from click.testing import CliRunner
 from conftest import VARIANTS, checkpoint
 from structures import structure
 
 from uma_md import UMACalculator
-from uma_md.export import export
+from uma_md.cli import main
+from uma_md.export import composition, export
 from uma_md.files.exported import read_metadata
 from uma_md.files.metadata import Metadata
+from uma_md.files.whole_file import written_whole
 from uma_md.info import describe
 
 UMA_MD = Path(sys.executable).parent / "uma-md"
@@ -104,6 +111,18 @@ def test_merging_reads_structure_files(tmp_path):
         ({"dtype": "float16"}, "dtype must be one of float32, float64; found 'float16'"),
         ({"merge_for": "water?"}, "--merge-for must be a formula .* found 'water\\?'"),
         ({"merge_for": "Qq"}, "--merge-for must be a formula .* found 'Qq'"),
+        (
+            {"merge_for": ""},
+            "--merge-for must have 1 to .* of its elements, found ''",
+        ),
+        ({"merge_for": "H0"}, "--merge-for must have 1 to .* of its elements, found 'H0'"),
+        ({"merge_for": "H2O0"}, "--merge-for must have 1 to .* of its elements, found 'H2O0'"),
+        ({"merge_for": "(H2O)0"}, "--merge-for must have 1 to .* of its elements, found"),
+        ({"merge_for": "H" + 20 * "9"}, "--merge-for must have 1 to .* of its elements, found"),
+        ({"merge_for": "H-2"}, "--merge-for must be a formula .* found 'H-2'"),
+        ({"merge_for": "("}, "--merge-for must be a formula .* found '\\('"),
+        ({"merge_for": "D2O"}, "--merge-for must be a formula of known elements, found 'D2O' with"),
+        ({"merge_for": "X2"}, r"knows the elements H to Es, found X \(atomic number 0\)"),
         ({"merge_for": __file__}, "--merge-for must be .* a structure file that ASE reads"),
         ({"merge_for": "FmO"}, r"knows the elements H to Es, found Fm \(atomic number 100\)"),
     ],
@@ -112,6 +131,95 @@ def test_bad_options_are_refused(options, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         export(checkpoint("tiny-1p1"), tmp_path / "out.pt", **{"task": "omol", **options})
     assert not list(tmp_path.iterdir())
+
+
+def test_a_formula_may_be_longer_than_the_name_of_a_file():
+    assert composition("H2O" * 200) == {"H": 400, "O": 200}
+
+
+def test_whole_floats_are_charges_of_a_file_that_is_read_again(tmp_path):
+    path = tmp_path / "out.pt"
+    export(checkpoint("tiny-1p1"), path, "omol", charge=-1.0, spin=np.int64(2))
+    assert (read_metadata(path).charge, read_metadata(path).spin) == (-1, 2)
+
+
+@pytest.fixture
+def nodes(tmp_path):
+    """What is no regular file, and links to it."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    os.mkfifo(folder / "pipe")
+    for name, target in (
+        ("link to a device", "/dev/null"),
+        ("link to a pipe", "pipe"),
+        ("one", "other"),
+        ("other", "one"),
+        ("link to a folder", "."),
+    ):
+        (folder / name).symlink_to(target)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("/dev/full", "a device"),
+        ("/dev/null", "a device"),
+        ("/dev/stdout", "a link that leads in a circle or into /proc"),
+        ("/proc/self/fd/1", "a link that leads in a circle or into /proc"),
+        ("pipe", "a pipe or a socket"),
+        ("link to a device", "a device"),
+        ("link to a pipe", "a pipe or a socket"),
+        ("one", "a link that leads in a circle or into /proc"),
+        (".", "a folder"),
+        ("link to a folder", "a folder"),
+    ],
+)
+def test_what_is_no_regular_file_stays_and_is_refused(name, kind, nodes):
+    """By everything that writes whole files, and before the work is done."""
+    before = sorted((path.name, path.lstat().st_mode) for path in nodes.iterdir())
+    path = nodes / name
+    sentence = f"output must be a new file or replace a regular one, found {kind} at {path}"
+    with pytest.raises(OSError, match=re.escape(sentence)):
+        export(checkpoint("tiny-1p1"), path, "omol")
+    with pytest.raises(OSError, match=re.escape(sentence)), written_whole(path):
+        raise AssertionError
+    result = CliRunner().invoke(main, _arguments(path))
+    assert result.exit_code == 1
+    assert result.output.startswith(f"Error: {sentence}")
+    assert sorted((path.name, path.lstat().st_mode) for path in nodes.iterdir()) == before
+    assert stat.S_ISCHR(Path("/dev/full").stat().st_mode)
+
+
+def _arguments(output: Path) -> list[str]:
+    return ["export", str(checkpoint("tiny-1p1")), "--task", "omol", "-o", str(output)]
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_links_are_followed_and_stay(exists, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    target, link = tmp_path / "elsewhere" / "model.pt", tmp_path / "link.pt"
+    link.symlink_to("second.pt")
+    (tmp_path / "second.pt").symlink_to("elsewhere/model.pt")
+    if exists:
+        target.write_bytes(b"old")
+    export(checkpoint("tiny-1p1"), link, "omol")
+    assert link.is_symlink()
+    assert (tmp_path / "second.pt").is_symlink()
+    assert not target.is_symlink()
+    assert read_metadata(target).task == "omol"
+    assert len(list(target.parent.iterdir())) == 1
+
+
+def test_what_is_read_is_not_replaced(tmp_path):
+    model, atoms = tmp_path / "model.pt", tmp_path / "water.xyz"
+    model.write_bytes(checkpoint("tiny-1p1").read_bytes())
+    (tmp_path / "link.pt").symlink_to(model)
+    write(atoms, molecule("H2O"))
+    for output in (model, tmp_path / "link.pt", atoms):
+        with pytest.raises(ValueError, match="output must be another file than those that are"):
+            export(model, output, "omol", merge_for=str(atoms))
+    assert model.read_bytes() == checkpoint("tiny-1p1").read_bytes()
 
 
 def test_files_of_others_and_of_newer_versions_are_refused(tmp_path, exported):

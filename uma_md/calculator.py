@@ -87,6 +87,8 @@ class UMACalculator(Calculator):
             given = {name: options.pop(name) for name in RunOptions.names() if name in options}
             _check_known(options)
             super().__init__(**options)
+            # ASE's bound method would lead from the calculator to itself and keep its weights.
+            self.__dict__.pop("get_spin_polarized", None)
             self._options = RunOptions(device=device, dtype=dtype, **given)
             self._potential = self._load(task)
         self._computed_for: tuple[int, int] | None = None
