@@ -39,6 +39,11 @@ constexpr const char *KEEP_PAIRS =
     "'special_bonds lj/coul 1 1 1', or weights that are tiny but not 0, such as 1e-50, if another "
     "pair style must exclude these pairs";
 
+// The group whose atoms alone become ghosts, which LAMMPS tells its own classes only; 0 for all.
+struct GhostGroup : Comm {
+  static int of(const Comm &comm) { return comm.*(&GhostGroup::bordergroup); }
+};
+
 bool all_finite(const double *numbers, int64_t count)
 {
   return std::all_of(numbers, numbers + count, [](double number) { return std::isfinite(number); });
@@ -173,7 +178,7 @@ void PairUMA::init_style()
     error->all(FLERR, "pair_style uma: all atoms must have neighbors, but 'neigh_modify include' "
                       "leaves some out; remove it");
   }
-  if (comm->bordergroup) {
+  if (GhostGroup::of(*comm) != 0) {
     error->all(FLERR, "pair_style uma: atoms of all groups must be neighbors across ranks, but "
                       "'comm_modify group' leaves some out; use 'comm_modify group all'");
   }
