@@ -31,7 +31,8 @@ class Frame:
         repeats = np.asarray(cell, dtype=np.float64)[self.pbc]
         self.vectors = np.empty((3, 3))
         self.vectors[self.pbc] = repeats
-        self.vectors[~self.pbc] = np.linalg.svd(repeats)[2][len(repeats) :]
+        if not self.pbc.all():
+            self.vectors[~self.pbc] = np.linalg.svd(repeats)[2][len(repeats) :]
         self._inverse = np.linalg.inv(self.vectors)
         self.heights = 1 / np.linalg.norm(self._inverse, axis=0)
 

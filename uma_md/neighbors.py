@@ -65,7 +65,9 @@ def find_pairs(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, reach: 
     spheres = abs(np.linalg.det(box)) / (4 / 3 * np.pi * reach**3)
     check_crowd(len(points) ** 2, spheres * len(points))
     receivers, senders, shifts = _search(points, box, lengths, reach)
-    return Pairs(receivers, senders, shifts + cells[receivers] - cells[senders])
+    if cells.any():
+        shifts += cells[receivers] - cells[senders]
+    return Pairs(receivers, senders, shifts)
 
 
 def _search(
