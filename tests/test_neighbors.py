@@ -180,6 +180,18 @@ def test_what_float64_cannot_tell_apart_is_refused(change, what, calculators):
         calculators("tiny-1p2p1").get_potential_energy(atoms)
 
 
+@pytest.mark.parametrize("side", [1e-12, 1e-3, 0.05])
+@pytest.mark.parametrize("axes", [3, 2])
+def test_atoms_without_room_are_refused_before_they_fill_the_memory(side, axes):
+    cell = np.diag([side, side, side if axes == 3 else 9.0])
+    system = System(np.zeros((1, 3)), cell, np.array([True, True, axes == 3]), np.array([1]))
+    sentence = "atoms must have room, found more than 10000 neighbors of each, images included"
+    with pytest.raises(ValueError, match=sentence):
+        build_graph(*system, REACH, 300)
+    with pytest.raises(ValueError, match=sentence):
+        Part([system], np.zeros(1, dtype=int), 0, REACH, torch.device("cpu"))
+
+
 def test_edges_of_a_graph_are_within_the_cutoff():
     system = random_system(3)
     graph = build_graph(*system, REACH, 10**6)

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 
+MOST_CROWDED = 10_000  # atoms or images near an atom, on average: far beyond all models
+
 
 class Frame:
     """Cell vectors where a system repeats, and unit vectors across them where it is open.
@@ -29,7 +31,8 @@ class Frame:
         repeats = np.asarray(cell, dtype=np.float64)[self.pbc]
         self.vectors = np.empty((3, 3))
         self.vectors[self.pbc] = repeats
-        self.vectors[~self.pbc] = np.linalg.svd(repeats)[2][len(repeats) :]
+        if not self.pbc.all():
+            self.vectors[~self.pbc] = np.linalg.svd(repeats)[2][len(repeats) :]
         self._inverse = np.linalg.inv(self.vectors)
         self.heights = 1 / np.linalg.norm(self._inverse, axis=0)
 
@@ -52,11 +55,17 @@ class Frame:
         -------
         atoms : (images,)
         cells : (images, 3)
+
+        Raises
+        ------
+        ValueError
+            When there are too many of them.
         """
         first = np.where(self.pbc, np.ceil(low - coordinates), 0).astype(np.int64)
         last = np.where(self.pbc, np.floor(high - coordinates), 0).astype(np.int64)
         inside = (coordinates + first >= low) & (coordinates + last <= high)
         counts = np.where(inside, np.maximum(last - first + 1, 0), 0)
+        check_crowd(counts.prod(axis=1, dtype=float).sum() / 8, len(coordinates))  # box to sphere
         totals = counts.prod(axis=1)
         atoms = np.repeat(np.arange(len(coordinates)), totals)
         number = np.arange(len(atoms)) - np.repeat(np.cumsum(totals) - totals, totals)
@@ -105,3 +114,23 @@ class Frame:
                 taken[order[1:]] = np.cumsum(cut)
                 positions = positions - np.outer(taken / height, self.vectors[axis])
         return positions, lengths
+
+
+def check_crowd(neighbors: float, places: float) -> None:
+    """Refuse structures whose search would fill the memory.
+
+    Parameters
+    ----------
+    neighbors, places
+        How many there are for how many, estimated.
+
+    Raises
+    ------
+    ValueError
+        When there are too many.
+    """
+    if not neighbors <= MOST_CROWDED * places:
+        raise ValueError(
+            f"atoms must have room, found more than {MOST_CROWDED} neighbors of each, images "
+            "included: check the cell, the density and the time step"
+        )

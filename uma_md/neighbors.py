@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import vesin
 
-from uma_md.frame import Frame
+from uma_md.frame import Frame, check_crowd
 
 MOST_PAIRS = 20_000_000  # kept in all: about a gigabyte
 ROUNDING = 1e-6  # angstrom: what rounding may do to a distance
@@ -49,6 +49,11 @@ def find_pairs(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, reach: 
         Which cell vectors repeat.
     reach
         angstrom.
+
+    Raises
+    ------
+    ValueError
+        When atoms are so dense that the pairs would fill the memory.
     """
     reach += ROUNDING
     frame = Frame(cell, pbc)
@@ -57,8 +62,12 @@ def find_pairs(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, reach: 
         positions - cells @ frame.vectors, coordinates, reach * VACUUM
     )
     box = frame.vectors * (lengths / frame.heights)[:, np.newaxis]
+    spheres = abs(np.linalg.det(box)) / (4 / 3 * np.pi * reach**3)
+    check_crowd(len(points) ** 2, spheres * len(points))
     receivers, senders, shifts = _search(points, box, lengths, reach)
-    return Pairs(receivers, senders, shifts + cells[receivers] - cells[senders])
+    if cells.any():
+        shifts += cells[receivers] - cells[senders]
+    return Pairs(receivers, senders, shifts)
 
 
 def _search(
