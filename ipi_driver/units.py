@@ -138,7 +138,10 @@ def _scale_of_positions(
     if exactly is not None or (by_pairs is not None and (few or by_pairs < 1)):
         return exactly or by_pairs  # without a search, which may find too many pairs
     lengths = neighbors.distances[bonds]
-    nearest = _nearest(positions, cell, template.pbc, 2.2 * lengths.max())
+    try:
+        nearest = _nearest(positions, cell, template.pbc, 2.2 * lengths.max())
+    except ValueError:  # too dense to be searched, as in a cell that is far too small
+        return by_pairs
     found = nearest[neighbors.receivers[bonds]] / lengths
     if np.mean(np.abs(found - 1) < ALIKE.spread) > 0.5:
         return None
