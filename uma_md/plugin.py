@@ -301,7 +301,7 @@ def _put_in_place(product: Path, folder: Path) -> None:
             raise BuildError(f"the plugin must be stored in {folder}: {failure}") from failure
 
 
-def _run(command: list[str | Path], verbose: bool) -> None:
+def _run(command: Sequence[str | Path], verbose: bool) -> None:
     """Run a step of the build with all that it starts, none of which outlives this function."""
     process = subprocess.Popen(
         command,
