@@ -44,9 +44,8 @@ def build_entry(folder: Path, **settings: str | Path) -> Path:
     ]
     command += [f"-DCMAKE_MAKE_PROGRAM={BIN / 'ninja'}", f"-DMPI_CXX_COMPILER={BIN / 'mpicxx'}"]
     command += [f"-D{name}={value}" for name, value in values.items()]
-    build: list[str | Path] = [BIN / "cmake", "--build", folder, "--target", "umaplugin"]
-    for step in (command, build):
-        plugin._run(step, verbose=False)
+    plugin._run(command, verbose=False)
+    plugin._run([BIN / "cmake", "--build", folder, "--target", "umaplugin"], verbose=False)
     return folder / "umaplugin.so"
 
 
@@ -133,8 +132,17 @@ def test_a_build_that_is_ended_leaves_nothing(number, tmp_path):
         build.wait(30)
     assert build.returncode != 0
     assert list(cache.iterdir()) == []
-    psutil.wait_procs(started, timeout=10)
-    assert not any(process.is_running() for process in started)
+    end = time.monotonic() + 5
+    while any(map(_runs, started)):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_what_killed_builds_left_is_removed_a_day_later(monkeypatch, tmp_path):

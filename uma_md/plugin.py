@@ -301,7 +301,7 @@ def _put_in_place(product: Path, folder: Path) -> None:
             raise BuildError(f"the plugin must be stored in {folder}: {failure}") from failure
 
 
-def _run(command: list[str | Path], verbose: bool) -> None:
+def _run(command: Sequence[str | Path], verbose: bool) -> None:
     """Run a step of the build with all that it starts, none of which outlives this function."""
     process = subprocess.Popen(
         command,
@@ -314,10 +314,26 @@ def _run(command: list[str | Path], verbose: bool) -> None:
     try:
         text, _ = process.communicate()
     except BaseException:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        _kill_tree(process.pid)
         process.wait()
         raise
     if process.returncode != 0:
         last = "\n".join((text or "").splitlines()[-_LAST_LINES:])
         raise BuildError(f"compiling the plugin failed:\n{last}".rstrip("\n:"))
+
+
+def _kill_tree(root: int) -> None:
+    """Kill a process and all below it: ninja gives each compiler a process group of its own."""
+    import psutil
+
+    known: list[psutil.Process] = []
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(root)
+        while new := [p for p in (process, *process.children(recursive=True)) if p not in known]:
+            known += new
+            for started in new:  # nothing that is stopped starts another
+                with suppress(psutil.NoSuchProcess):
+                    started.suspend()
+    for started in known:
+        with suppress(psutil.NoSuchProcess):
+            started.kill()
