@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -139,7 +140,8 @@ def test_a_formula_may_be_longer_than_the_name_of_a_file():
 
 def test_whole_floats_are_charges_of_a_file_that_is_read_again(tmp_path):
     path = tmp_path / "out.pt"
-    export(checkpoint("tiny-1p1"), path, "omol", charge=-1.0, spin=np.int64(2))
+    given: dict[str, Any] = {"charge": -1.0, "spin": np.int64(2)}
+    export(checkpoint("tiny-1p1"), path, "omol", **given)
     assert (read_metadata(path).charge, read_metadata(path).spin) == (-1, 2)
 
 
