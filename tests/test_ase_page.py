@@ -3,6 +3,7 @@
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import fcc111, molecule
 from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.mixing import SumCalculator
@@ -26,7 +27,9 @@ def test_formats_that_keep_charge_and_spin(name, kept, tmp_path):
     atoms = molecule("OH", cell=[9.0, 9.0, 9.0], pbc=True)
     atoms.info.update(charge=-1, spin=1)
     write(tmp_path / name, atoms)
-    info = read(tmp_path / name).info
+    again = read(tmp_path / name)
+    assert isinstance(again, Atoms)
+    info = again.info
     assert ({"charge": -1, "spin": 1}.items() <= info.items()) == kept
     assert ("charge" in info) == kept
 
