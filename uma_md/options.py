@@ -44,13 +44,13 @@ class RunOptions:
     chunk: int | None = _option(
         None,
         int,
-        "Edges handled at a time, by default 1024 on CPUs, 16384 on GPUs: fewer, less memory.",
+        "Edges handled at a time: fewer need less memory. By default as device and memory allow.",
     )
     recompute: str = _option(
         "auto",
         str,
-        "Compute messages again for the forces (on) or keep them (off); auto keeps them where that "
-        "takes no more than half of the available memory.",
+        "Compute messages again for the forces (on) or keep them (off); auto keeps them where memory "
+        "allows.",
         RECOMPUTE,
     )
     charge: int | None = _option(
