@@ -49,8 +49,8 @@ class RunOptions:
     recompute: str = _option(
         "auto",
         str,
-        "Compute messages again for the forces (on) or keep them (off); auto keeps them where memory "
-        "allows.",
+        "Compute messages again for the forces (on) or keep them (off); auto keeps them where "
+        "memory allows.",
         RECOMPUTE,
     )
     charge: int | None = _option(
