@@ -67,6 +67,13 @@ class UMAPotential:
     engine
         What evaluates, ``local_engine`` if not given.
 
+    Attributes
+    ----------
+    charge, spin
+        Those that the network is merged for.
+    fingerprint
+        What decides the energies, in one word.
+
     Raises
     ------
     FileNotFoundError, TypeError, ValueError
@@ -103,11 +110,6 @@ class UMAPotential:
     def metadata(self) -> Metadata:
         """What the model says of itself."""
         return self._engine.metadata
-
-    @property
-    def fingerprint(self) -> str:
-        """What decides the energies, in one word."""
-        return fingerprint(self._checkpoint, self.metadata, self._template, self.charge, self.spin)
 
     def describe(self) -> None:
         """Report what was decided."""
@@ -234,3 +236,6 @@ class UMAPotential:
         )
         self.charge, self.spin = check_charge_spin(charge, spin)
         self._engine.merge(self.charge, self.spin)
+        self.fingerprint = fingerprint(
+            self._checkpoint, self.metadata, self._template, self.charge, self.spin
+        )
