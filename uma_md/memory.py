@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Any, NamedTuple
 
 import psutil
@@ -31,18 +32,26 @@ def available_memory(device: torch.device, sharers: int) -> float:
     return (free + cached) * (0.8 if sharers == 1 else 0.5 / sharers)
 
 
+class Keep(Enum):
+    """What the forward sweep keeps of each edge for the reverse sweep."""
+
+    NOTHING = 0  # everything is computed again
+    FIRST = 1  # the first convolution's output
+    ALL = 2  # both convolutions' outputs, or autograd's graph
+
+
 class Plan(NamedTuple):
     """How a graph is evaluated.
 
     Attributes
     ----------
     keep
-        Whether the graph of all messages is kept for the reverse sweep, or recomputed.
+        What is kept of messages for the reverse sweep.
     chunk
         Edges handled at a time.
     """
 
-    keep: bool
+    keep: Keep
     chunk: int
 
 
@@ -55,11 +64,10 @@ class MemoryPlanner:
     Parameters
     ----------
     recompute
-        ``on`` recomputes messages, ``off`` keeps them, ``auto`` keeps them where memory allows.
+        ``on`` recomputes messages, ``off`` keeps them, ``auto`` keeps as much as memory allows.
     chunk
         Edges handled at a time; by device and memory if None.
-    bytes_per_edge, num_layers
-        What one edge keeps in each layer.
+    num_layers
     device
     sharers
         Ranks that share the device's memory, this one included.
@@ -69,41 +77,54 @@ class MemoryPlanner:
         self,
         recompute: str,
         chunk: int | None,
-        bytes_per_edge: int,
         num_layers: int,
         device: torch.device,
         sharers: int = 1,
     ) -> None:
         self._recompute = recompute
         self._chunk = chunk
-        self._bytes_per_edge = bytes_per_edge
         self._num_layers = num_layers
         self._device = device
         self._sharers = sharers
         self._planned_edges = -1
-        self._plan = Plan(False, 1)
+        self._plan = Plan(Keep.NOTHING, 1)
 
-    def __call__(self, num_edges: int) -> Plan:
-        """The plan for a graph of so many edges."""
+    def __call__(self, num_edges: int, bytes_kept: dict[Keep, int]) -> Plan:
+        """The plan for a graph.
+
+        Parameters
+        ----------
+        num_edges
+        bytes_kept
+            What an edge keeps in each layer, by what is kept.
+        """
         if self._planned_edges < 0 or num_edges > 1.1 * self._planned_edges:
-            self._plan = self._new_plan(num_edges)
+            self._plan = self._new_plan(num_edges, bytes_kept)
             self._planned_edges = num_edges
         return self._plan
 
-    def _new_plan(self, num_edges: int) -> Plan:
-        needed = num_edges * self._num_layers * self._bytes_per_edge
+    def _new_plan(self, num_edges: int, bytes_kept: dict[Keep, int]) -> Plan:
+        needed = {keep: num_edges * self._num_layers * each for keep, each in bytes_kept.items()}
+        available = 0.0
         if self._recompute == "auto" or self._chunk is None:
             available = available_memory(self._device, self._sharers)
-        keep = needed <= available if self._recompute == "auto" else self._recompute == "off"
+        keep = self._choose(needed, available)
         if self._chunk is not None:
             return Plan(keep, self._chunk)
         if self._device.type == "cpu":
             return Plan(keep, CHUNK_ON_CPU)
-        if not keep:
+        if keep is Keep.NOTHING:
             return Plan(keep, LARGE_CHUNK)
         # A chunk's gradients take about as much again as what it keeps.
-        room = (available - needed) // (2 * self._bytes_per_edge)
+        room = (available - needed[keep]) // (2 * bytes_kept[keep])
         return Plan(keep, int(max(LARGE_CHUNK, min(room, 1.1 * num_edges))))
+
+    def _choose(self, needed: dict[Keep, int], available: float) -> Keep:
+        """The most that may be kept."""
+        if self._recompute != "auto":
+            return Keep.NOTHING if self._recompute == "on" else Keep.ALL
+        fitting = (keep for keep, size in needed.items() if size <= available)
+        return max(fitting, key=lambda keep: keep.value, default=Keep.NOTHING)
 
 
 def move_network(network: Any, device: torch.device) -> None:

@@ -139,6 +139,29 @@ class UMA(nn.Module):
                 module.matrix = module.matrix[:0].clone()
 
     @torch.jit.export
+    def edge_weights(self) -> list[torch.Tensor]:
+        """What the kernels take for all edges: embeddings, Gaussians, and the first message's network.
+
+        The radial network's tensors are those of ``uma_md.nn.radial.RadialNetwork.weights``.
+        """
+        geometry = self.geometry
+        embeddings = [geometry.sender.weight, geometry.receiver.weight, geometry.basis.centers]
+        return embeddings + self.first_message.radial.weights()
+
+    @torch.jit.export
+    def message_weights(self, layer: int) -> list[torch.Tensor]:
+        """What the kernels take for a layer's messages, after ``merge``.
+
+        The radial network, then both convolutions; see their ``weights``.
+        """
+        out: list[torch.Tensor] = []
+        for index, module in enumerate(self.layers):
+            if index == layer:
+                m = module.messages
+                out = m.radial.weights() + m.first.weights() + m.second.weights()
+        return out
+
+    @torch.jit.export
     def embed(self, atomic_numbers: torch.Tensor) -> torch.Tensor:
         """First node features x (n, K, C), scalars only, from atomic numbers (n,)."""
         scalars = (self.atom_embedding(atomic_numbers) + self.system_embedding).unsqueeze(1)

@@ -14,6 +14,7 @@ from uma_md.config import CHARGE_RANGE, SPIN_RANGE, check_integer
 
 DTYPE_NAMES = ("float32", "float64")
 RECOMPUTE = ("auto", "on", "off")
+ENGINES = ("auto", "kernels", "portable")
 
 
 def _option(default: Any, kind: type, meaning: str, choices: tuple[str, ...] = ()) -> Any:
@@ -53,6 +54,13 @@ class RunOptions:
         "memory allows.",
         RECOMPUTE,
     )
+    engine: str = _option(
+        "auto",
+        str,
+        "What computes messages: hand-written kernels, the network's portable operators, or auto, "
+        "the kernels where they are compiled.",
+        ENGINES,
+    )
     charge: int | None = _option(
         None, int, "Total charge in e; by default the structure's, or else the model's."
     )
@@ -70,6 +78,8 @@ class RunOptions:
             raise ValueError(f"dtype must be one of {', '.join(DTYPE_NAMES)}; found {self.dtype!r}")
         if self.recompute not in RECOMPUTE:
             raise ValueError(f"recompute must be auto, on or off, found {self.recompute!r}")
+        if self.engine not in ENGINES:
+            raise ValueError(f"engine must be auto, kernels or portable, found {self.engine!r}")
         if self.chunk is not None and self.chunk < 1:
             raise ValueError(f"chunk must be 1 or more edges, found {self.chunk}")
         for name, limits in (("charge", CHARGE_RANGE), ("spin", SPIN_RANGE)):

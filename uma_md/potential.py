@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from uma_md.edge_stages import make_stages
 from uma_md.evaluator import Evaluation, Evaluator
 from uma_md.exchange import Exchange, LocalExchange
 from uma_md.graph import Graph
@@ -40,6 +41,8 @@ class Potential:
         What the model says of itself.
     network
         The stages, as ``uma_md.model.UMA``.
+    engine
+        What computes the stages of edges, ``kernels`` or ``portable``.
 
     Raises
     ------
@@ -59,11 +62,12 @@ class Potential:
         self.network, self.metadata = load_model(
             model, task, options.dtype, device, trust_code=options.trust_code
         )
-        self._evaluator = Evaluator(self.network)
+        edges = make_stages(self.network, options.engine, device, self.metadata.bytes_per_edge)
+        self.engine = edges.name
+        self._evaluator = Evaluator(self.network, edges)
         self._plan = MemoryPlanner(
             options.recompute,
             options.chunk,
-            self.metadata.bytes_per_edge,
             self.metadata.num_layers,
             device,
             sharers,
@@ -87,6 +91,7 @@ class Potential:
         with torch.no_grad():
             table = counts_tensor(system[0], self.network.max_num_elements)
             self.network.merge(table, charge, spin)
+            self._evaluator.edges.merge()
         self._merged_for = system
 
     def __call__(self, graph: Graph, exchange: Exchange | None = None) -> Evaluation:
@@ -99,7 +104,7 @@ class Potential:
         """
         self._check_single_atoms(graph)
         graph = graph._replace(vectors=graph.vectors.to(DTYPES[self.metadata.dtype]))
-        plan = self._plan(len(graph.senders))
+        plan = self._plan(len(graph.senders), self._evaluator.edges.bytes_kept)
         return self._evaluator(graph, exchange or LocalExchange(), plan)
 
     def _check_single_atoms(self, graph: Graph) -> None:

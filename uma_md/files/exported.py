@@ -81,6 +81,26 @@ class ScriptedModel:
         return int(self._module.num_layers)
 
     @property
+    def lmax(self) -> int:
+        """Largest degree."""
+        return int(self._module.lmax)
+
+    @property
+    def sphere_channels(self) -> int:
+        """Channels of node features."""
+        return int(self._module.sphere_channels)
+
+    @property
+    def cutoff(self) -> float:
+        """Reach of an edge, angstrom."""
+        return float(self._module.cutoff)
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether the file hands out its weights, as those of older versions do not."""
+        return hasattr(self._module, "message_weights")
+
+    @property
     def num_balanced(self) -> int:
         """Channels that sum to charge and spin."""
         return int(self._module.num_balanced)
@@ -93,6 +113,14 @@ class ScriptedModel:
     def merge(self, counts: torch.Tensor, charge: int, spin: int) -> None:
         """As in ``uma_md.model.UMA``, and so are the stages."""
         self._call("merge", counts, charge, spin)
+
+    def edge_weights(self) -> list[torch.Tensor]:
+        """Weights of what all edges share, for the kernels."""
+        return self._call("edge_weights")
+
+    def message_weights(self, layer: int) -> list[torch.Tensor]:
+        """Weights of a layer's messages, for the kernels."""
+        return self._call("message_weights", layer)
 
     def embed(self, *arguments: Any) -> torch.Tensor:
         """First node features."""

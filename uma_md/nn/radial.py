@@ -60,3 +60,18 @@ class RadialNetwork(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (edges, edge_features) to (edges, out_features)."""
         return self.net(x)
+
+    def weights(self) -> list[torch.Tensor]:
+        """Weight and bias of each map and norm, in their order, for ``uma_md/kernels``."""
+        return [
+            self.net[0].weight,
+            self.net[0].bias,
+            self.net[1].weight,
+            self.net[1].bias,
+            self.net[3].weight,
+            self.net[3].bias,
+            self.net[4].weight,
+            self.net[4].bias,
+            self.net[6].weight,
+            self.net[6].bias,
+        ]

@@ -79,3 +79,10 @@ class SO2Convolution(nn.Module):
         for m, order in enumerate(self.orders):
             out.append(order(blocks[m + 1]))
         return out
+
+    def weights(self) -> list[torch.Tensor]:
+        """Merged map and bias of m = 0, and the matrix of each other order."""
+        out = [self.zero.weight, self.zero.bias]
+        for order in self.orders:
+            out.append(order.matrix)  # noqa: PERF401  TorchScript
+        return out

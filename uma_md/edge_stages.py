@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: MIT
+"""The stages that work on edges, forward and in reverse: by the network's operators, or by kernels.
+
+Nearly all of an evaluation is here. ``PortableStages`` runs the network's own operators on runs of
+edges and lets autograd find the reverse; ``KernelStages`` calls the hand-written kernels of
+``uma_md/kernels``. Both give the same to rounding errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import torch
+
+from uma_md.graph import Graph
+from uma_md.kernels import library
+from uma_md.memory import Keep, Plan
+
+
+class EdgeStages(Protocol):
+    """Edge stages of a network, for one graph after another.
+
+    Shapes: n owned nodes, r rows (owned and remote), K coefficients, C channels.
+    """
+
+    name: str
+    bytes_kept: dict[Keep, int]
+
+    def merge(self) -> None:
+        """Take the weights anew, after the network was merged."""
+
+    def start(self, graph: Graph, plan: Plan) -> None:
+        """Take a graph; what was kept of the one before is dropped."""
+
+    def embedding(self) -> torch.Tensor:
+        """What edges add to their receivers' first features, (n, K, C)."""
+
+    def messages(self, layer: int, h: torch.Tensor) -> torch.Tensor:
+        """Summed messages of a layer, (n, K, C), from normalized features h (r, K, C)."""
+
+    def reverse_messages(self, layer: int, h: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
+        """Gradient with respect to h, from that with respect to the summed messages."""
+
+    def reverse_embedding(self, g: torch.Tensor) -> None:
+        """The same for the first features; only vectors have gradients there."""
+
+    def gradients(self) -> torch.Tensor:
+        """Derivative of the energy with respect to each edge's vector, (edges, 3)."""
+
+
+class _Chunk(NamedTuple):
+    """A run of edges, and what every edge stage takes of them."""
+
+    edges: slice
+    senders: torch.Tensor
+    receivers: torch.Tensor
+    geometry: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+
+    def ends(self, h: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rows of h at the edges' senders and receivers; on CPUs faster than by brackets."""
+        return h.index_select(0, self.senders), h.index_select(0, self.receivers)
+
+
+class PortableStages:
+    """Edge stages by the network's own operators, in runs of edges, differentiated by autograd.
+
+    Parameters
+    ----------
+    model
+        A ``uma_md.model.UMA`` or an exported file's module.
+    bytes_per_edge
+        What autograd keeps of an edge in each layer.
+    """
+
+    name = "portable"
+
+    def __init__(self, model: Any, bytes_per_edge: int) -> None:
+        self.model = model
+        self.bytes_kept = {Keep.ALL: bytes_per_edge, Keep.NOTHING: 0}
+
+    def merge(self) -> None:
+        """The network's weights are used where they are."""
+
+    def start(self, graph: Graph, plan: Plan) -> None:
+        """Cut the edges into runs."""
+        self._graph = graph
+        self._keep = plan.keep is Keep.ALL
+        self._chunks = _chunks(graph, plan.chunk)
+        self._kept: dict[int, list[tuple[torch.Tensor, list[torch.Tensor]]]] = {}
+        self._gradients = torch.zeros_like(graph.vectors)
+
+    def embedding(self) -> torch.Tensor:
+        """What edges add to their receivers' first features, (n, K, C)."""
+        size = (self.model.lmax + 1) ** 2
+        vectors, nodes = self._graph.vectors, len(self._graph.systems)
+        x = vectors.new_zeros((nodes, size, self.model.sphere_channels))
+        for chunk in self._chunks:
+            x.index_add_(0, chunk.receivers, self.model.edge_embedding(*chunk.geometry))
+        return x
+
+    def messages(self, layer: int, h: torch.Tensor) -> torch.Tensor:
+        """Summed messages of a layer, (n, K, C), from normalized features h (r, K, C)."""
+        m = h.new_zeros((len(self._graph.systems), *h.shape[1:]))
+        kept = self._kept[layer] = []
+        for chunk in self._chunks:
+            if self._keep:
+                messages, leaves = self._traced_messages(layer, h, chunk)
+                kept.append((messages, leaves))
+            else:
+                messages = self.model.messages(layer, *chunk.ends(h), *chunk.geometry)
+            m.index_add_(0, chunk.receivers, messages.detach())
+        return m
+
+    def reverse_messages(self, layer: int, h: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
+        """Gradient with respect to h; what the forward sweep kept is used up."""
+        g_h = torch.zeros_like(h)
+        kept = self._kept.pop(layer)
+        for chunk in self._chunks:
+            messages, leaves = kept.pop(0) if kept else self._traced_messages(layer, h, chunk)
+            parts = torch.autograd.grad(messages, leaves, g.index_select(0, chunk.receivers))
+            # Sums of rows that are not contiguous are an order of magnitude slower.
+            g_h.index_add_(0, chunk.senders, parts[0].contiguous())
+            g_h.index_add_(0, chunk.receivers, parts[1].contiguous())
+            self._gradients[chunk.edges] += parts[2]
+        return g_h
+
+    def reverse_embedding(self, g: torch.Tensor) -> None:
+        """Add the first messages' part to the gradients."""
+        for chunk in self._chunks:
+            vectors, *numbers = chunk.geometry
+            (g_v,) = pull_back(
+                lambda v, z=numbers: self.model.edge_embedding(v, *z),
+                (vectors,),
+                g.index_select(0, chunk.receivers),
+            )
+            self._gradients[chunk.edges] += g_v
+
+    def gradients(self) -> torch.Tensor:
+        """Derivative of the energy with respect to each edge's vector, (edges, 3)."""
+        return self._gradients
+
+    def _traced_messages(
+        self, layer: int, h: torch.Tensor, chunk: _Chunk
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        vectors, *numbers = chunk.geometry
+        return trace(
+            lambda *ends: self.model.messages(layer, *ends, *numbers),
+            (*chunk.ends(h), vectors),
+        )
+
+
+class KernelStages:
+    """Edge stages by the hand-written kernels.
+
+    Parameters
+    ----------
+    model
+        A ``uma_md.model.UMA``, or an exported file's module, that hands out its weights; ``merge``
+        comes first.
+    """
+
+    name = "kernels"
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.bytes_kept: dict[Keep, int] = {}
+
+    def merge(self) -> None:
+        """Hand the merged weights to the kernels."""
+        layers = [self.model.message_weights(layer) for layer in range(self.model.num_layers)]
+        make = torch.classes.uma_md.EdgeStages
+        self._stages = make(
+            int(self.model.lmax), float(self.model.cutoff), self.model.edge_weights(), layers
+        )
+        self.bytes_kept = {keep: self._stages.bytes_per_edge(keep.value) for keep in Keep}
+
+    def start(self, graph: Graph, plan: Plan) -> None:
+        """Compute lengths and frames of the edges."""
+        self._keep = plan.keep
+        self._stages.set_edges(
+            graph.vectors,
+            graph.senders,
+            graph.receivers,
+            graph.atomic_numbers,
+            len(graph.systems),
+            plan.chunk,
+        )
+
+    def embedding(self) -> torch.Tensor:
+        """What edges add to their receivers' first features, (n, K, C)."""
+        return self._stages.embedding()
+
+    def messages(self, layer: int, h: torch.Tensor) -> torch.Tensor:
+        """Summed messages of a layer, (n, K, C), from normalized features h (r, K, C)."""
+        return self._stages.messages(layer, h, self._keep.value)
+
+    def reverse_messages(self, layer: int, h: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
+        """Gradient with respect to h, from that with respect to the summed messages."""
+        return self._stages.reverse_messages(layer, h, g)
+
+    def reverse_embedding(self, g: torch.Tensor) -> None:
+        """Add the first messages' part to the gradients."""
+        self._stages.reverse_embedding(g)
+
+    def gradients(self) -> torch.Tensor:
+        """Derivative of the energy with respect to each edge's vector, (edges, 3)."""
+        return self._stages.gradients()
+
+
+def make_stages(
+    model: Any, engine: str, device: torch.device, bytes_per_edge: int
+) -> PortableStages | KernelStages:
+    """Edge stages of a merged model by an engine.
+
+    Parameters
+    ----------
+    model
+    engine
+        One of ``uma_md.options.ENGINES``; auto takes the kernels where they can be.
+    device
+    bytes_per_edge
+        As for ``PortableStages``.
+
+    Raises
+    ------
+    ValueError
+        When the kernels are asked for and cannot be.
+    """
+    missing = "" if engine == "portable" else _why_not(model, device)
+    if engine == "kernels" and missing:
+        raise ValueError(f"engine kernels must {missing}, or take engine portable")
+    if engine == "portable" or missing:
+        return PortableStages(model, bytes_per_edge)
+    return KernelStages(model)
+
+
+def _why_not(model: Any, device: torch.device) -> str:
+    """What must hold for the kernels, and does not."""
+    if device.type != "cpu":
+        return f"run on a CPU, found {device}: take device cpu"
+    if not getattr(model, "has_weights", True):
+        return "have a file exported by this uma-md, found an older one: export the model again"
+    if not library.load():
+        return "be compiled first, found no library: run 'uma-md build'"
+    return ""
+
+
+def _chunks(graph: Graph, size: int) -> list[_Chunk]:
+    """The edges of a graph in runs of a size."""
+    chunks = []
+    for start in range(0, len(graph.senders), size):
+        edges = slice(start, start + size)
+        senders, receivers = graph.senders[edges], graph.receivers[edges]
+        numbers = (
+            graph.atomic_numbers.index_select(0, senders),
+            graph.atomic_numbers.index_select(0, receivers),
+        )
+        chunks.append(_Chunk(edges, senders, receivers, (graph.vectors[edges], *numbers)))
+    return chunks
+
+
+def trace(
+    function: Callable[..., torch.Tensor], inputs: tuple[torch.Tensor, ...]
+) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """Call a function with gradients on; returns its value and the leaves it was given."""
+    with torch.enable_grad():
+        leaves = [tensor.detach().requires_grad_() for tensor in inputs]
+        return function(*leaves), leaves
+
+
+def pull_back(
+    function: Callable[..., torch.Tensor], inputs: tuple[Any, ...], gradient: torch.Tensor
+) -> tuple[torch.Tensor, ...]:
+    """Gradients with respect to the inputs, from the gradient with respect to the value."""
+    value, leaves = trace(function, inputs)
+    return torch.autograd.grad(value, leaves, gradient)

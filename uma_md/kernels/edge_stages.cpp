@@ -1,0 +1,397 @@
+// SPDX-License-Identifier: MIT
+
+#include "edge_stages.h"
+
+#include "cpu.h"
+#include "edge_order.h"
+#include "network.h"
+#include "wigner_terms.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/core/LegacyTypeDispatch.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
+#include <algorithm>
+#include <atomic>
+#include <stdexcept>
+
+namespace uma::kernels {
+namespace {
+
+using at::Tensor;
+
+// Published models divide first messages by the root of a typical number of neighbors.
+constexpr double FIRST_MESSAGE_SCALE = 1 / 5.0;
+// Edges of a block, so that its features stay in the caches: as many as the widest rows allow.
+constexpr int64_t BLOCK_NUMBERS = 400000, SMALLEST_BLOCK = 64, LARGEST_BLOCK = 512;
+// Rows by edge of a group's senders.
+constexpr int64_t GROUP_BYTES = 48 << 20;
+
+// A matrix whose memory only grows, so that steps of a run use the same.
+class Buffer {
+ public:
+  void reserve(int64_t rows, int64_t width, const at::TensorOptions &options)
+  {
+    width_ = width;
+    if (!memory_.defined() || memory_.numel() < rows * width) {
+      memory_ = Tensor();    // first free, then allocate
+      memory_ = at::empty({rows * width}, options);
+    }
+  }
+  template <class T> T *rows(int64_t first = 0) const
+  {
+    return memory_.data_ptr<T>() + first * width_;
+  }
+  int64_t width() const { return width_; }
+
+ private:
+  Tensor memory_;
+  int64_t width_ = 0;
+};
+
+// What a thread works in.
+struct Workspace {
+  Buffer x, scale, p, q, y, g_y, g_p, g_scale;
+  Buffer first, second, first_out, second_out, first_scales, second_scales, g_basis;
+};
+
+// What a layer keeps of each edge: the outputs of its convolutions.
+struct Kept {
+  Keep keep = Keep::Nothing;
+  Buffer p, y;
+};
+
+template <class T> class EdgeStagesOf final : public EdgeStages {
+ public:
+  explicit EdgeStagesOf(const Weights &weights) :
+      network_(weights),
+      constants_(make_constants<T>(network_)),
+      kernels_(cpu_kernels<T>()),
+      terms_(wigner_terms(network_.sizes.lmax)),
+      options_(network_.centers.options()),
+      kept_(network_.layers.size())
+  {
+  }
+
+  int64_t bytes_per_edge(Keep keep) const override
+  {
+    const int64_t p = keep != Keep::Nothing ? p_width() : 0;
+    const int64_t y = keep == Keep::All ? constants_.out.width : 0;
+    return (p + y) * int64_t(sizeof(T));
+  }
+
+  void set_edges(const Edges &edges, int64_t) override
+  {
+    const int64_t row = constants_.ends.width;
+    const auto block = std::clamp(BLOCK_NUMBERS / row, SMALLEST_BLOCK, LARGEST_BLOCK);
+    const auto group = GROUP_BYTES / int64_t(node_width() * sizeof(T));
+    order_ = std::make_unique<EdgeOrder>(edges.senders, edges.receivers, edges.num_owned,
+                                         int(block), int(std::max(group, block)));
+    num_edges_ = edges.senders.numel();
+    num_owned_ = edges.num_owned;
+    auto vectors = edges.vectors.contiguous();
+    if (order_->permutation.defined()) vectors = vectors.index_select(0, order_->permutation);
+    const auto numbers = edges.atomic_numbers.to(at::kInt);
+    sender_numbers_ = numbers.index_select(0, order_->senders);
+    receiver_numbers_ = numbers.index_select(0, order_->receivers);
+    reserve();
+    std::fill_n(pulls_.rows<T>(), 3 * num_edges_, T(0));
+    for_blocks([&](const Block<T> &b, int64_t first, Workspace &) {
+      kernels_.geometry(constants_, network_.centers.template data_ptr<T>(), terms_.data(),
+                        int(terms_.size()), vectors.template data_ptr<T>() + 3 * first, b.num_edges,
+                        b.edges);
+    });
+  }
+
+  Tensor embedding() override
+  {
+    auto out = at::zeros({num_owned_, coefficients(), network_.sizes.channels}, options_);
+    for_blocks([&](const Block<T> &b, int64_t, Workspace &w) {
+      radial(network_.first_message, b, w, w.y);
+      kernels_.rotate_out(constants_, constants_.first, 0, T(FIRST_MESSAGE_SCALE), b, w.y.rows<T>(),
+                          out.template data_ptr<T>());
+    });
+    return out;
+  }
+
+  Tensor messages(int64_t layer, const Tensor &h, Keep keep) override
+  {
+    const MessageNetwork &net = network_.layers[layer];
+    Kept &kept = kept_[layer];
+    kept.keep = keep;
+    if (keep != Keep::Nothing) kept.p.reserve(num_edges_, p_width(), options_);
+    if (keep == Keep::All) kept.y.reserve(num_edges_, constants_.out.width, options_);
+    auto out = at::zeros({num_owned_, coefficients(), network_.sizes.channels}, options_);
+    for_blocks([&](const Block<T> &b, int64_t first, Workspace &w) {
+      T *p = keep != Keep::Nothing ? kept.p.rows<T>(first) : w.p.rows<T>();
+      T *y = keep == Keep::All ? kept.y.rows<T>(first) : w.y.rows<T>();
+      radial(net.radial, b, w, w.scale);
+      first_convolution(net, b, h.template data_ptr<T>(), w, p);
+      second_convolution(net, b, p, w, y);
+      kernels_.rotate_out(constants_, constants_.out, network_.sizes.mmax, T(1), b, y,
+                          out.template data_ptr<T>());
+    });
+    return out;
+  }
+
+  Tensor reverse_messages(int64_t layer, const Tensor &h, const Tensor &g) override
+  {
+    const auto g_out = g.contiguous();
+    auto g_receivers = at::zeros_like(h), g_senders = at::zeros_like(h);
+    for (const auto &group : order_->groups) {
+      for_blocks(group.first_block, group.end_block,
+                 [&](const Block<T> &b, int64_t first, Workspace &w) {
+                   reverse_block(layer, b, first, h.template data_ptr<T>(),
+                                 g_out.template data_ptr<T>(), w,
+                                 sender_rows_.rows<T>(first - group.first_edge),
+                                 g_receivers.template data_ptr<T>());
+                 });
+      sum_onto_senders(group, g_senders.template data_ptr<T>());
+    }
+    return g_receivers.add_(g_senders);
+  }
+
+  void reverse_embedding(const Tensor &g) override
+  {
+    const auto g_out = g.contiguous();
+    for_blocks([&](const Block<T> &b, int64_t, Workspace &w) {
+      radial(network_.first_message, b, w, w.y);
+      kernels_.rotate_out_reverse(constants_, constants_.first, 0, T(FIRST_MESSAGE_SCALE), b,
+                                  w.y.rows<T>(), g_out.template data_ptr<T>(), w.g_y.rows<T>());
+      reverse_radial(network_.first_message, b, w, w.g_y);
+    });
+  }
+
+  Tensor gradients() override
+  {
+    auto out = at::empty({num_edges_, 3}, options_);
+    for_blocks([&](const Block<T> &b, int64_t first, Workspace &) {
+      kernels_.gradients(constants_, b.num_edges, b.edges, out.template data_ptr<T>() + 3 * first);
+    });
+    if (!order_->permutation.defined()) return out;
+    return at::empty_like(out).index_copy_(0, order_->permutation, out);
+  }
+
+ private:
+  int64_t coefficients() const { return int64_t(network_.sizes.lmax + 1) * (network_.sizes.lmax + 1); }
+  int64_t node_width() const { return coefficients() * network_.sizes.channels; }
+  int64_t p_width() const { return constants_.gates + constants_.hidden.width; }
+
+  void reserve()
+  {
+    frames_.reserve(num_edges_, constants_.frame.size, options_);
+    distances_.reserve(num_edges_, 1, options_);
+    envelopes_.reserve(num_edges_, 1, options_);
+    slopes_.reserve(num_edges_, 1, options_);
+    basis_.reserve(num_edges_, network_.sizes.num_basis, options_);
+    pulls_.reserve(num_edges_, 3, options_);
+    sender_rows_.reserve(order_->largest_group, node_width(), options_);
+    workspaces_.resize(at::get_num_threads());
+    const int64_t rows = order_->largest_block, hidden = network_.sizes.edge_channels;
+    for (Workspace &w : workspaces_) {
+      w.x.reserve(rows, constants_.ends.width, options_);
+      for (Buffer *buffer : {&w.scale, &w.g_scale}) {
+        buffer->reserve(rows, constants_.scale.width, options_);
+      }
+      w.p.reserve(rows, p_width(), options_);
+      w.g_p.reserve(rows, p_width(), options_);
+      w.q.reserve(rows, constants_.hidden.width, options_);
+      for (Buffer *buffer : {&w.y, &w.g_y}) buffer->reserve(rows, constants_.out.width, options_);
+      for (Buffer *buffer : {&w.first, &w.second, &w.first_out, &w.second_out}) {
+        buffer->reserve(rows, hidden, options_);
+      }
+      w.first_scales.reserve(rows, 1, options_);
+      w.second_scales.reserve(rows, 1, options_);
+      w.g_basis.reserve(rows, network_.sizes.num_basis, options_);
+    }
+  }
+
+  // Calls work(block, first edge, workspace) for blocks, which threads share out as they come.
+  template <class Work> void for_blocks(int first, int end, const Work &work)
+  {
+    std::atomic<int> next = first;
+    const int64_t threads = std::min<int64_t>(int64_t(workspaces_.size()), end - first);
+    at::parallel_for(0, threads, 1, [&](int64_t begin, int64_t stop) {
+      const at::AutoDispatchBelowADInplaceOrView no_autograd;
+      for (int64_t thread = begin; thread < stop; thread++) {
+        for (int k = next++; k < end; k = next++) {
+          work(block(order_->blocks[k]), order_->blocks[k].first_edge, workspaces_[thread]);
+        }
+      }
+    });
+  }
+
+  template <class Work> void for_blocks(const Work &work)
+  {
+    for_blocks(0, int(order_->blocks.size()), work);
+  }
+
+  Block<T> block(const EdgeOrder::Block &b) const
+  {
+    const int64_t first = b.first_edge;
+    return {b.first_receiver,
+            b.end_receiver,
+            order_->starts.data(),
+            b.end_edge - b.first_edge,
+            order_->senders.data_ptr<int>() + first,
+            order_->receivers.data_ptr<int>() + first,
+            sender_numbers_.data_ptr<int>() + first,
+            receiver_numbers_.data_ptr<int>() + first,
+            {frames_.rows<T>(first), distances_.rows<T>(first), envelopes_.rows<T>(first),
+             slopes_.rows<T>(first), basis_.rows<T>(first), pulls_.rows<T>(first)}};
+  }
+
+  // out[:, out_start:] = x[:, x_start:] times a matrix, for rows of given strides.
+  void multiply(int64_t rows, T *x, int64_t x_stride, const Tensor &matrix, T *out,
+                int64_t out_stride) const
+  {
+    const auto in = at::from_blob(x, {rows, matrix.size(0)}, {x_stride, 1}, options_);
+    auto result = at::from_blob(out, {rows, matrix.size(1)}, {out_stride, 1}, options_);
+    at::mm_out(result, in, matrix);
+  }
+
+  HiddenLayer<T> first_hidden(const RadialNetwork &net) const
+  {
+    return {network_.sizes.edge_channels, nullptr, net.sender_table.template data_ptr<T>(),
+            net.receiver_table.template data_ptr<T>(), net.first_weight.template data_ptr<T>(),
+            net.first_shift.template data_ptr<T>()};
+  }
+
+  HiddenLayer<T> second_hidden(const RadialNetwork &net) const
+  {
+    return {network_.sizes.edge_channels, net.second_bias.template data_ptr<T>(), nullptr, nullptr,
+            net.second_weight.template data_ptr<T>(), net.second_shift.template data_ptr<T>()};
+  }
+
+  // The radial network of a block's edges; its hidden layers stay in the workspace.
+  void radial(const RadialNetwork &net, const Block<T> &b, Workspace &w, const Buffer &out)
+  {
+    const int64_t hidden = network_.sizes.edge_channels, rows = b.num_edges;
+    const int64_t width = net.third.size(1);
+    multiply(rows, b.edges.basis, network_.sizes.num_basis, net.first, w.first.rows<T>(), hidden);
+    kernels_.hidden(first_hidden(net), b, constants_.epsilon, w.first.rows<T>(),
+                    w.first_scales.rows<T>(), w.first_out.rows<T>());
+    multiply(rows, w.first_out.rows<T>(), hidden, net.second, w.second.rows<T>(), hidden);
+    kernels_.hidden(second_hidden(net), b, constants_.epsilon, w.second.rows<T>(),
+                    w.second_scales.rows<T>(), w.second_out.rows<T>());
+    multiply(rows, w.second_out.rows<T>(), hidden, net.third, out.rows<T>(), width);
+    kernels_.add_bias(int(rows), int(width), int(width), net.third_bias.template data_ptr<T>(),
+                      out.rows<T>());
+  }
+
+  // Adds to the edges' slopes what comes through the radial network, from the gradient of its value.
+  void reverse_radial(const RadialNetwork &net, const Block<T> &b, Workspace &w, const Buffer &g)
+  {
+    const int64_t hidden = network_.sizes.edge_channels, rows = b.num_edges;
+    multiply(rows, g.rows<T>(), net.third.size(1), net.third.t(), w.second_out.rows<T>(), hidden);
+    kernels_.hidden_reverse(second_hidden(net), int(rows), w.second.rows<T>(),
+                            w.second_scales.rows<T>(), w.second_out.rows<T>());
+    multiply(rows, w.second_out.rows<T>(), hidden, net.second.t(), w.first_out.rows<T>(), hidden);
+    kernels_.hidden_reverse(first_hidden(net), int(rows), w.first.rows<T>(),
+                            w.first_scales.rows<T>(), w.first_out.rows<T>());
+    multiply(rows, w.first_out.rows<T>(), hidden, net.first.t(), w.g_basis.rows<T>(),
+             network_.sizes.num_basis);
+    kernels_.basis_reverse(constants_, network_.centers.template data_ptr<T>(), int(rows), b.edges,
+                           w.g_basis.rows<T>());
+  }
+
+  // Applies the map of each order to its columns; 'in' and 'out' begin with order 0.
+  void convolve(const Convolution &convolution, bool reverse, int64_t rows, T *in,
+                const Layout &in_layout, int64_t in_front, T *out, const Layout &out_layout,
+                int64_t out_front) const
+  {
+    for (int m = 0; m <= network_.sizes.mmax; m++) {
+      const Tensor &map = convolution.maps[m];
+      multiply(rows, in + in_layout.start[m] + (m > 0 ? in_front : 0), in_layout.width + in_front,
+               reverse ? map.t() : map, out + out_layout.start[m] + (m > 0 ? out_front : 0),
+               out_layout.width + out_front);
+    }
+  }
+
+  void first_convolution(const MessageNetwork &net, const Block<T> &b, const T *h, Workspace &w,
+                         T *p)
+  {
+    kernels_.rotate_in(constants_, b, h, w.scale.rows<T>(), w.x.rows<T>());
+    convolve(net.first, false, b.num_edges, w.x.rows<T>(), constants_.ends, 0, p, constants_.hidden,
+             constants_.gates);
+    kernels_.add_bias(b.num_edges, int(p_width()), int(net.first.bias.numel()),
+                      net.first.bias.template data_ptr<T>(), p);
+  }
+
+  void second_convolution(const MessageNetwork &net, const Block<T> &b, const T *p, Workspace &w,
+                          T *y)
+  {
+    kernels_.gate(constants_, b.num_edges, p, w.q.rows<T>());
+    convolve(net.second, false, b.num_edges, w.q.rows<T>(), constants_.hidden, 0, y, constants_.out,
+             0);
+    kernels_.add_bias(b.num_edges, constants_.out.width, int(net.second.bias.numel()),
+                      net.second.bias.template data_ptr<T>(), y);
+  }
+
+  void reverse_block(int64_t layer, const Block<T> &b, int64_t first, const T *h, const T *g_out,
+                     Workspace &w, T *g_senders, T *g_receivers)
+  {
+    const MessageNetwork &net = network_.layers[layer];
+    const Kept &kept = kept_[layer];
+    T *p = kept.keep != Keep::Nothing ? kept.p.rows<T>(first) : w.p.rows<T>();
+    T *y = kept.keep == Keep::All ? kept.y.rows<T>(first) : w.y.rows<T>();
+    radial(net.radial, b, w, w.scale);
+    if (kept.keep == Keep::Nothing) first_convolution(net, b, h, w, p);
+    if (kept.keep != Keep::All) second_convolution(net, b, p, w, y);
+    kernels_.rotate_out_reverse(constants_, constants_.out, network_.sizes.mmax, T(1), b, y, g_out,
+                                w.g_y.rows<T>());
+    convolve(net.second, true, b.num_edges, w.g_y.rows<T>(), constants_.out, 0, w.q.rows<T>(),
+             constants_.hidden, 0);
+    kernels_.gate_reverse(constants_, b.num_edges, p, w.q.rows<T>(), w.g_p.rows<T>());
+    convolve(net.first, true, b.num_edges, w.g_p.rows<T>(), constants_.hidden, constants_.gates,
+             w.x.rows<T>(), constants_.ends, 0);
+    kernels_.rotate_in_reverse(constants_, b, h, w.scale.rows<T>(), w.x.rows<T>(),
+                               w.g_scale.rows<T>(), g_senders, g_receivers);
+    reverse_radial(net.radial, b, w, w.g_scale);
+  }
+
+  void sum_onto_senders(const EdgeOrder::Group &group, T *rows)
+  {
+    const auto num = int64_t(group.starts.size()) - 1;
+    const int *senders = order_->senders.data_ptr<int>() + group.first_edge;
+    at::parallel_for(0, num, 16, [&](int64_t first, int64_t end) {
+      kernels_.sum_onto_senders(int(end - first), group.starts.data() + first,
+                                group.by_sender.data(), senders, int(node_width()),
+                                sender_rows_.rows<T>(), rows);
+    });
+  }
+
+  Network network_;
+  Constants<T> constants_;
+  Kernels<T> &kernels_;
+  std::vector<WignerTerm> terms_;
+  at::TensorOptions options_;
+  std::unique_ptr<EdgeOrder> order_;
+  int64_t num_edges_ = 0, num_owned_ = 0;
+  Tensor sender_numbers_, receiver_numbers_;
+  Buffer frames_, distances_, envelopes_, slopes_, basis_, pulls_, sender_rows_;
+  std::vector<Workspace> workspaces_;
+  std::vector<Kept> kept_;
+};
+
+}    // namespace
+
+std::unique_ptr<EdgeStages> EdgeStages::make(const Weights &weights)
+{
+  if (weights.edges.empty()) throw std::runtime_error("the kernels take weights");
+  const Tensor &sample = weights.edges[0];
+  if (!sample.is_cpu()) {
+    throw std::runtime_error("there are no kernels for " + sample.device().str());
+  }
+  const at::AutoDispatchBelowADInplaceOrView no_autograd;
+  if (sample.scalar_type() == at::kDouble) return std::make_unique<EdgeStagesOf<double>>(weights);
+  if (sample.scalar_type() == at::kFloat) return std::make_unique<EdgeStagesOf<float>>(weights);
+  throw std::runtime_error("there are kernels for float32 and float64");
+}
+
+}    // namespace uma::kernels

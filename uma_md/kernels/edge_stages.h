@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: MIT
+// The stages of a network that work on edges, forward and in reverse: the first message and the
+// messages of each layer. What they are is in uma_md/nn; docs/kernels.md has their mathematics.
+
+#ifndef UMA_KERNELS_EDGE_STAGES_H
+#define UMA_KERNELS_EDGE_STAGES_H
+
+#include <ATen/core/Tensor.h>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+namespace uma::kernels {
+
+// What the forward sweep keeps of each edge and layer for the reverse sweep.
+enum class Keep { Nothing, First, All };    // of the outputs of the convolutions
+
+// Merged weights as the network hands them out (edge_weights and message_weights of
+// uma_md/model.py).
+struct Weights {
+  int64_t lmax;
+  double cutoff;                                 // angstrom
+  std::vector<at::Tensor> edges;
+  std::vector<std::vector<at::Tensor>> layers;
+};
+
+struct Edges {
+  at::Tensor vectors;               // (edges, 3), angstrom, in the model's type
+  at::Tensor senders, receivers;    // (edges,) int64, rows of h
+  at::Tensor atomic_numbers;        // (rows,) int64
+  int64_t num_owned;                // rows that receive
+};
+
+class EdgeStages {
+ public:
+  // Throws std::runtime_error for weights or a device that it has no kernels for.
+  static std::unique_ptr<EdgeStages> make(const Weights &weights);
+  virtual ~EdgeStages() = default;
+
+  // Bytes that an edge keeps in each layer.
+  virtual int64_t bytes_per_edge(Keep keep) const = 0;
+
+  // New edges: computes their geometry, and forgets what was kept and gathered.
+  virtual void set_edges(const Edges &edges, int64_t chunk) = 0;
+
+  // What edges add to their receivers' first features, (owned, coefficients, channels).
+  virtual at::Tensor embedding() = 0;
+
+  // Summed messages of a layer, (owned, coefficients, channels), from normalized features h (rows, ...).
+  virtual at::Tensor messages(int64_t layer, const at::Tensor &h, Keep keep) = 0;
+
+  // Gradient with respect to h, from that with respect to the layer's summed messages.
+  virtual at::Tensor reverse_messages(int64_t layer, const at::Tensor &h, const at::Tensor &g) = 0;
+  virtual void reverse_embedding(const at::Tensor &g) = 0;
+
+  // Derivative of the energy with respect to each edge's vector, (edges, 3), after the reverse of
+  // all stages.
+  virtual at::Tensor gradients() = 0;
+};
+
+}    // namespace uma::kernels
+
+#endif

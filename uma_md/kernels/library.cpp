@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: MIT
+// The edge stages as a class of torch, for Python.
+
+#include "edge_stages.h"
+
+#include <torch/custom_class.h>
+#include <torch/library.h>
+
+namespace uma::kernels {
+namespace {
+
+using at::Tensor;
+using Tensors = std::vector<Tensor>;
+
+class Holder final : public torch::CustomClassHolder {
+ public:
+  Holder(int64_t lmax, double cutoff, Tensors edges, const std::vector<Tensors> &layers) :
+      stages_(EdgeStages::make({lmax, cutoff, std::move(edges), layers}))
+  {
+  }
+
+  int64_t bytes_per_edge(int64_t keep) { return stages_->bytes_per_edge(Keep(keep)); }
+  void set_edges(const Tensor &vectors, const Tensor &senders, const Tensor &receivers,
+                 const Tensor &atomic_numbers, int64_t num_owned, int64_t chunk)
+  {
+    stages_->set_edges({vectors, senders, receivers, atomic_numbers, num_owned}, chunk);
+  }
+  Tensor embedding() { return stages_->embedding(); }
+  Tensor messages(int64_t layer, const Tensor &h, int64_t keep)
+  {
+    return stages_->messages(layer, h, Keep(keep));
+  }
+  Tensor reverse_messages(int64_t layer, const Tensor &h, const Tensor &g)
+  {
+    return stages_->reverse_messages(layer, h, g);
+  }
+  void reverse_embedding(const Tensor &g) { stages_->reverse_embedding(g); }
+  Tensor gradients() { return stages_->gradients(); }
+
+ private:
+  std::unique_ptr<EdgeStages> stages_;
+};
+
+TORCH_LIBRARY(uma_md, library)
+{
+  library.class_<Holder>("EdgeStages")
+      .def(torch::init<int64_t, double, Tensors, std::vector<Tensors>>())
+      .def("bytes_per_edge", &Holder::bytes_per_edge)
+      .def("set_edges", &Holder::set_edges)
+      .def("embedding", &Holder::embedding)
+      .def("messages", &Holder::messages)
+      .def("reverse_messages", &Holder::reverse_messages)
+      .def("reverse_embedding", &Holder::reverse_embedding)
+      .def("gradients", &Holder::gradients);
+}
+
+}    // namespace
+}    // namespace uma::kernels

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: MIT
+"""The library of the kernels: compiled once for the torch that is installed, and loaded by Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+from uma_md.build import (
+    BuildError,
+    Product,
+    compiler_version,
+    find_compiler,
+    find_package,
+    source_files,
+)
+
+LIBRARY = "uma_kernels.so"
+_SOURCES = ("CMakeLists.txt", "*.cpp", "*.h")
+
+
+def product() -> Product:
+    """The library for the installed torch.
+
+    Raises
+    ------
+    BuildError
+        When there is no torch.
+    """
+    torch, version = find_package("torch", "install it with 'pip install torch'")
+    sources = Path(__file__).resolve().parent
+    return Product(
+        name="kernels",
+        versions=f"torch-{version}",
+        sources=sources,
+        files=source_files(sources, _SOURCES),
+        libraries=(LIBRARY,),
+        settings={"TORCH_DIR": torch},
+    )
+
+
+def build(verbose: bool = False, report: Callable[[str], None] = print) -> Path:
+    """Compile the library, unless that was done already for the same torch.
+
+    Parameters
+    ----------
+    verbose
+        Whether to show what the compiler prints.
+    report
+        Takes lines that say what is done.
+
+    Returns
+    -------
+    Path
+        The library's folder.
+
+    Raises
+    ------
+    BuildError
+        When torch, cmake, ninja or a C++ compiler is missing, or compiling fails.
+    """
+    kernels = product()
+    if kernels.is_built:
+        report("the kernels are built already")
+        return kernels.folder
+    report(f"C++ compiler: {compiler_version(find_compiler())}")
+    report("compiling the kernels, which takes one to two minutes")
+    return kernels.build(verbose)
+
+
+@cache
+def load() -> bool:
+    """Load the library into torch, where it is built; whether that succeeded."""
+    with suppress(BuildError):
+        kernels = product()
+        if kernels.is_built:
+            import torch
+
+            torch.ops.load_library(str(kernels.folder / LIBRARY))
+            return True
+    return False

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: MIT
+// Features of one degree rotated into the frame of an edge and back, and the reverse of both.
+//
+// In the frame, x_m = sum_k D_mk h_k. The network does not see rotations about the edge's own axis,
+// so all that a rotation of the edge does to the energy is a torque. Rotating the edge by a small w, in
+// its frame, changes D to (1 - w.J) D with the antisymmetric generators J of the degree, hence
+//
+//   into the frame:  torque_a = -g_x . (J_a x) = x . (J_a g_x)
+//   out of it:       torque_a = weight z . (J_a y)    for out = weight D^T y, z = D g_out
+//
+// with a = x, z (the frame's y axis is the edge). Both are 'add_torque' of what has one more order (x
+// and z, from all of h and g_out) and of what has the kept orders alone (g_x and y). docs/kernels.md
+// derives this.
+
+#ifndef UMA_KERNELS_ROTATION_H
+#define UMA_KERNELS_ROTATION_H
+
+#include "portable.h"
+#include "sizes.h"
+
+namespace uma::kernels {
+
+// Entry of the generators that connects the orders m and m + 1 of degree l, m >= 0.
+UMA_INLINE inline double generator(int l, int m)
+{
+  return root((m == 0 ? 2.0 : 1.0) * (l - m) * (l + m + 1)) / 2;
+}
+
+// Torque along the frame's x and z axes, in units of which the edge's gradients are made.
+template <class T> struct Torque {
+  T x = 0, z = 0;
+};
+
+// Adds wide . (J_x kept) and wide . (J_z kept) of one channel, for orders up to R and up to M;
+// both count from the middle, and 'generators' from m = 0.
+template <class T, class Orders>
+UMA_INLINE inline void add_torque(Orders R, int M, const T *wide, const T *kept, const T *generators,
+                                  T &x, T &z)
+{
+  for_orders(R, [&](int m) UMA_INLINE {
+    if (m < 0 || m >= R) return;
+    const T here = m <= M ? kept[m] : T(0), here_negative = m <= M ? kept[-m] : T(0);
+    const T next = m < M ? kept[m + 1] : T(0), next_negative = m < M ? kept[-m - 1] : T(0);
+    T along_x = wide[m + 1] * here - wide[m] * next;
+    T along_z = wide[m] * next_negative - wide[-m - 1] * here;
+    if (m > 0) {
+      along_x += wide[-m - 1] * here_negative - wide[-m] * next_negative;
+      along_z += wide[m + 1] * here_negative - wide[-m] * next;
+    }
+    x += generators[m] * along_x;
+    z += generators[m] * along_z;
+  });
+}
+
+// x_m = scale_|m| sum_k D_mk h_k for the orders |m| <= M of degree l and every channel.
+//   D        the row m = 0 of the rotation
+//   h        rows k = 0..2 l of 'channels'
+//   columns  of the orders, counted from the middle, in 'x'; 'scale_columns' those of |m| in 'scale'
+template <class T, class Degree, class Orders>
+UMA_INLINE inline void rotate_in(Degree l, Orders M, const T *UMA_RESTRICT D,
+                                 const T *UMA_RESTRICT h, int channels,
+                                 const T *UMA_RESTRICT scale, const int *scale_columns,
+                                 const int *columns, T *UMA_RESTRICT x)
+{
+  const int row = 2 * l + 1;
+  UMA_CHANNELS(c, channels) {
+    T in[capacity<Degree>];
+    for_rows(l, [&](int k) UMA_INLINE { in[k] = h[k * channels + c]; });
+    for_orders(M, [&](int m) UMA_INLINE {
+      T sum = 0;
+      for_rows(l, [&](int k) UMA_INLINE { sum += D[m * row + k] * in[k]; });
+      x[columns[m] + c] = sum * scale[scale_columns[m < 0 ? -m : m] + c];
+    });
+  }
+}
+
+// Reverse of 'rotate_in': 'g' is the gradient with respect to x. Sets those with respect to the
+// scale and, unless Add, to h; adds to the torque.
+template <bool Add, class T, class Degree, class Orders>
+UMA_INLINE inline void rotate_in_reverse(Degree l, Orders M, const T *UMA_RESTRICT D,
+                                         const T *UMA_RESTRICT h, int channels,
+                                         const T *UMA_RESTRICT scale, const int *scale_columns,
+                                         const int *columns, const T *UMA_RESTRICT g,
+                                         const T *generators, T *UMA_RESTRICT g_scale,
+                                         T *UMA_RESTRICT g_h, Torque<T> &torque)
+{
+  const auto R = with_next_order(l, M);
+  const int row = 2 * l + 1;
+  T torque_x = 0, torque_z = 0;
+  UMA_CHANNELS_SUM(c, channels, torque_x, torque_z) {
+    T in[capacity<Degree>], wide[capacity<decltype(R)>], g_frame[capacity<Orders>] = {};
+    for_rows(l, [&](int k) UMA_INLINE { in[k] = h[k * channels + c]; });
+    for_orders(R, [&](int m) UMA_INLINE {
+      T sum = 0;
+      for_rows(l, [&](int k) UMA_INLINE { sum += D[m * row + k] * in[k]; });
+      wide[R + m] = sum;
+    });
+    for_orders(M, [&](int m) UMA_INLINE {
+      if (m < 0) return;
+      const T s = scale[scale_columns[m] + c], plus = g[columns[m] + c];
+      T g_s = plus * wide[R + m];
+      g_frame[M + m] = plus * s;
+      if (m > 0) {
+        const T minus = g[columns[-m] + c];
+        g_s += minus * wide[R - m];
+        g_frame[M - m] = minus * s;
+      }
+      g_scale[scale_columns[m] + c] = g_s;
+    });
+    add_torque(R, M, wide + R, g_frame + M, generators, torque_x, torque_z);
+    for_rows(l, [&](int k) UMA_INLINE {
+      T sum = Add ? g_h[k * channels + c] : T(0);
+      for_orders(M, [&](int m) UMA_INLINE { sum += D[m * row + k] * g_frame[M + m]; });
+      g_h[k * channels + c] = sum;
+    });
+  }
+  torque.x += torque_x;
+  torque.z += torque_z;
+}
+
+// Adds weight sum_m D_mk y_m to the rows k = 0..2 l of 'out'.
+template <class T, class Degree, class Orders>
+UMA_INLINE inline void rotate_out(Degree l, Orders M, const T *UMA_RESTRICT D,
+                                  const T *UMA_RESTRICT y, const int *columns, T weight,
+                                  int channels, T *UMA_RESTRICT out)
+{
+  const int row = 2 * l + 1;
+  UMA_CHANNELS(c, channels) {
+    T in[capacity<Orders>];
+    for_orders(M, [&](int m) UMA_INLINE { in[M + m] = weight * y[columns[m] + c]; });
+    for_rows(l, [&](int k) UMA_INLINE {
+      T sum = out[k * channels + c];
+      for_orders(M, [&](int m) UMA_INLINE { sum += D[m * row + k] * in[M + m]; });
+      out[k * channels + c] = sum;
+    });
+  }
+}
+
+// Reverse of 'rotate_out': 'g' is the gradient with respect to 'out'. Sets that with respect to y;
+// adds to the torque and to the gradient with respect to the weight.
+template <class T, class Degree, class Orders>
+UMA_INLINE inline void rotate_out_reverse(Degree l, Orders M, const T *UMA_RESTRICT D,
+                                          const T *UMA_RESTRICT y, const int *columns, T weight,
+                                          int channels, const T *UMA_RESTRICT g,
+                                          const T *generators, T *UMA_RESTRICT g_y,
+                                          Torque<T> &torque, T &g_weight)
+{
+  const auto R = with_next_order(l, M);
+  const int row = 2 * l + 1;
+  T torque_x = 0, torque_z = 0, product = 0;
+  UMA_CHANNELS_SUM(c, channels, torque_x, torque_z, product) {
+    T in[capacity<Degree>], wide[capacity<decltype(R)>], kept[capacity<Orders>];
+    for_rows(l, [&](int k) UMA_INLINE { in[k] = g[k * channels + c]; });
+    for_orders(R, [&](int m) UMA_INLINE {
+      T sum = 0;
+      for_rows(l, [&](int k) UMA_INLINE { sum += D[m * row + k] * in[k]; });
+      wide[R + m] = sum;
+    });
+    for_orders(M, [&](int m) UMA_INLINE {
+      kept[M + m] = y[columns[m] + c];
+      product += wide[R + m] * kept[M + m];
+      g_y[columns[m] + c] = weight * wide[R + m];
+    });
+    add_torque(R, M, wide + R, kept + M, generators, torque_x, torque_z);
+  }
+  torque.x += weight * torque_x;
+  torque.z += weight * torque_z;
+  g_weight += product;
+}
+
+}    // namespace uma::kernels
+
+#endif
