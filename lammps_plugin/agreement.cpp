@@ -53,20 +53,27 @@ std::string readable(const std::exception &failure)
 
 void all_or_none(LAMMPS *lmp, const std::function<void()> &work)
 {
+  all_or_none(lmp, std::vector<std::function<void()>>{work});
+}
+
+void all_or_none(LAMMPS *lmp, const std::vector<std::function<void()>> &parts)
+{
   int me, nprocs;
   MPI_Comm_rank(lmp->world, &me);
   MPI_Comm_size(lmp->world, &nprocs);
   std::string text;
-  int failed = nprocs;
+  const int none = nprocs * int(parts.size());
+  int failed = none, done = 0;
   try {
-    work();
+    for (; done < int(parts.size()); done++) parts[done]();
   } catch (const std::exception &failure) {
     text = readable(failure);
-    failed = me;
+    failed = done * nprocs + me;
   }
-  int first = nprocs;
+  int first = none;
   MPI_Allreduce(&failed, &first, 1, MPI_INT, MPI_MIN, lmp->world);
-  if (first == nprocs) return;
+  if (first == none) return;
+  first %= nprocs;
   int length = int(text.size());
   MPI_Bcast(&length, 1, MPI_INT, first, lmp->world);
   text.resize(length);

@@ -5,9 +5,10 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/from_blob.h>
+#include <ATen/ops/ones.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/zeros.h>
-
+#include <algorithm>
 #include <stdexcept>
 #include <string>
 
@@ -57,9 +58,8 @@ void EdgeGraph::set_candidates(const Candidates &candidates)
 void EdgeGraph::update(const at::Tensor &positions)
 {
   const at::NoGradGuard no_grad;
-  const auto x = positions.to(device_);
-  const auto differences =
-      x.index_select(0, candidate_senders_) - x.index_select(0, candidate_receivers_);
+  const auto differences = positions.index_select(0, candidate_senders_) -
+                           positions.index_select(0, candidate_receivers_);
   const auto squares = differences.square().sum(1);
   const auto within = (squares < cutoff_ * cutoff_).nonzero().squeeze(1);
   receiver_atoms_ = candidate_receivers_.index_select(0, within);
@@ -68,25 +68,39 @@ void EdgeGraph::update(const at::Tensor &positions)
   senders_ = rows_.index_select(0, sender_atoms_);
   exact_vectors_ = differences.index_select(0, within);
   vectors_ = exact_vectors_.to(dtype_);
-  check(squares);
+  coincident_ = squares.eq(0.0).sum();
+  if (num_edges() > num_owned_ * max_neighbors_) {
+    refuse_crowd("they have " + std::to_string(num_edges() / num_owned_) + " on average");
+  }
 }
 
-void EdgeGraph::check(const at::Tensor &squares) const
+at::Tensor EdgeGraph::extremes() const
 {
-  if (num_edges() == 0) return;
-  const auto nearest = squares.min();
-  const auto most = receivers_.bincount().max();
-  const auto found = at::stack({nearest, most.to(at::kDouble)}).to(at::kCPU);
-  if (found[0].item<double>() == 0.0) {
+  const at::NoGradGuard no_grad;
+  const auto one = at::ones({1}, receivers_.options());
+  auto neighbors = at::zeros({std::max(num_owned_, int64_t(1))}, receivers_.options());
+  neighbors.index_add_(0, receivers_, one.expand({num_edges()}));
+  return at::stack({coincident_, neighbors.max()}).to(at::kDouble);
+}
+
+void EdgeGraph::check(double coincident, double neighbors) const
+{
+  if (coincident > 0) {
     throw std::runtime_error("pair_style uma: atoms must be apart, but two of them are at the same "
                              "place; check the starting structure");
   }
-  const auto neighbors = int64_t(found[1].item<double>());
-  if (neighbors <= max_neighbors_) return;
-  throw std::runtime_error(
-      "pair_style uma: an atom must have at most " + std::to_string(max_neighbors_) +
-      " neighbors within the model's cutoff, but one has " + std::to_string(neighbors) +
-      "; check the density of the structure (the model was not made for more)");
+  if (neighbors > double(max_neighbors_)) {
+    refuse_crowd("one has " + std::to_string(int64_t(neighbors)));
+  }
+}
+
+void EdgeGraph::refuse_crowd(const std::string &found) const
+{
+  throw std::runtime_error("pair_style uma: an atom must have at most " +
+                           std::to_string(max_neighbors_) +
+                           " neighbors within the model's cutoff, but " + found +
+                           "; check the density of the structure (the model was not made for "
+                           "more)");
 }
 
 at::Tensor EdgeGraph::forces(const at::Tensor &gradients) const

@@ -6,6 +6,7 @@
 
 #include <ATen/core/Tensor.h>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 namespace uma {
@@ -27,9 +28,17 @@ class EdgeGraph {
 
   void set_candidates(const Candidates &candidates);
 
-  // Selects the edges at these positions: (atoms, 3) float64. Throws std::runtime_error when atoms
-  // coincide or have more neighbors than the model was made for.
+  // Selects the edges at these positions: (atoms, 3) float64, on the graph's device. Throws
+  // std::runtime_error when there are more edges than the model was made for.
   void update(const at::Tensor &positions);
+
+  // What 'check' looks at, (2,) float64: pairs of atoms at one place, most neighbors of an atom.
+  // To be read with the results: to read it alone would wait for the device once more.
+  at::Tensor extremes() const;
+
+  // Throws std::runtime_error when atoms coincide or have more neighbors than the model was made
+  // for.
+  void check(double coincident, double neighbors) const;
 
   int64_t num_owned() const { return num_owned_; }
   int64_t num_edges() const { return vectors_.size(0); }
@@ -48,7 +57,7 @@ class EdgeGraph {
   double memory_usage() const;
 
  private:
-  void check(const at::Tensor &squares) const;
+  [[noreturn]] void refuse_crowd(const std::string &found) const;
 
   at::Device device_;
   at::ScalarType dtype_;
@@ -59,6 +68,7 @@ class EdgeGraph {
   at::Tensor rows_, atomic_numbers_;
   at::Tensor receiver_atoms_, sender_atoms_;    // of the edges, LAMMPS's indices
   at::Tensor exact_vectors_;                    // float64
+  at::Tensor coincident_;                       // number of pairs of atoms at one place
   at::Tensor vectors_, senders_, receivers_;
 };
 

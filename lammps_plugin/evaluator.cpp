@@ -6,6 +6,7 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/ones_like.h>
 #include <ATen/ops/zeros_like.h>
+#include <ATen/record_function.h>
 #include <algorithm>
 #include <torch/csrc/autograd/autograd.h>
 #include <utility>
@@ -14,23 +15,30 @@ namespace uma {
 
 using at::Tensor;
 
-Evaluator::Evaluator(ScriptedModel &model, const HaloExchange &exchange, int64_t chunk) :
+Evaluator::Evaluator(ScriptedModel &model, HaloExchange &exchange) :
     model_(model),
-    exchange_(exchange),
-    chunk_(chunk)
+    exchange_(exchange)
 {
 }
 
-Evaluation Evaluator::operator()(const EdgeGraph &graph, bool keep, int64_t natoms)
+Evaluation Evaluator::operator()(const EdgeGraph &graph, const Plan &plan, int64_t natoms)
 {
   const at::NoGradGuard no_grad;
   natoms_ = natoms;
+  chunk_ = plan.chunk;
   traces_.clear();
-  const auto x = forward(graph, keep);
-  const auto readout =
+  const auto x = forward(graph, plan.keep);
+  const auto [energies, g] = readout(graph, x);
+  return {energies, reverse(graph, g).to(at::kDouble)};
+}
+
+// Energies, and their gradient with respect to x.
+std::pair<Tensor, Tensor> Evaluator::readout(const EdgeGraph &graph, const Tensor &x)
+{
+  RECORD_USER_SCOPE("readout");
+  const auto energies =
       trace([&](const Tensors &in) { return model_.readout(in[0], graph.owned_numbers()); }, {x});
-  const auto g = pull_back(readout, at::ones_like(readout.value))[0];
-  return {readout.value.detach(), reverse(graph, g).to(at::kDouble)};
+  return {energies.value.detach(), pull_back(energies, at::ones_like(energies.value))[0]};
 }
 
 Evaluator::Trace Evaluator::trace(const std::function<Tensor(const Tensors &)> &function,
@@ -66,18 +74,24 @@ std::vector<Evaluator::Chunk> Evaluator::chunks(const EdgeGraph &graph) const
 Tensor Evaluator::forward(const EdgeGraph &graph, bool keep)
 {
   const auto pieces = chunks(graph);
-  auto x = model_.embed(graph.owned_numbers());
-  for (const Chunk &c : pieces) {
-    x.index_add_(0, c.receivers,
-                 model_.edge_embedding(c.vectors, c.sender_numbers, c.receiver_numbers));
-  }
+  auto x = embed(graph, pieces);
   for (int64_t layer = 0; layer < model_.num_layers(); layer++) {
     const auto h = exchange_.forward(model_.normalize(layer, x));
     LayerTrace trace{x, h, at::zeros_like(x), {}, {}, {}};
     gather_messages(pieces, layer, trace, keep);
-    x = model_.update(layer, x, trace.m);
-    if (model_.num_balanced() > 0) x = balance(trace, x);
+    x = update(layer, trace, x);
     traces_.push_back(std::move(trace));
+  }
+  return x;
+}
+
+Tensor Evaluator::embed(const EdgeGraph &graph, const std::vector<Chunk> &chunks)
+{
+  RECORD_USER_SCOPE("embed");
+  auto x = model_.embed(graph.owned_numbers());
+  for (const Chunk &c : chunks) {
+    x.index_add_(0, c.receivers,
+                 model_.edge_embedding(c.vectors, c.sender_numbers, c.receiver_numbers));
   }
   return x;
 }
@@ -85,6 +99,7 @@ Tensor Evaluator::forward(const EdgeGraph &graph, bool keep)
 void Evaluator::gather_messages(const std::vector<Chunk> &chunks, int64_t layer, LayerTrace &trace,
                                 bool keep)
 {
+  RECORD_USER_SCOPE("messages");
   for (const Chunk &c : chunks) {
     Tensor messages;
     if (keep) {
@@ -99,11 +114,14 @@ void Evaluator::gather_messages(const std::vector<Chunk> &chunks, int64_t layer,
   }
 }
 
-Tensor Evaluator::balance(LayerTrace &trace, const Tensor &x)
+Tensor Evaluator::update(int64_t layer, LayerTrace &trace, const Tensor &x)
 {
-  trace.updated = x;
-  trace.sums = exchange_.sum(model_.channel_sums(x));
-  return model_.balance(x, trace.sums, natoms_);
+  RECORD_USER_SCOPE("update");
+  const auto updated = model_.update(layer, x, trace.m);
+  if (model_.num_balanced() == 0) return updated;
+  trace.updated = updated;
+  trace.sums = exchange_.sum(model_.channel_sums(updated));
+  return model_.balance(updated, trace.sums, natoms_);
 }
 
 Evaluator::Trace Evaluator::traced_messages(int64_t layer, const Tensor &h, const Chunk &c)
@@ -128,17 +146,24 @@ Tensor Evaluator::reverse(const EdgeGraph &graph, Tensor g)
 }
 
 Tensor Evaluator::reverse_layer(const std::vector<Chunk> &chunks, int64_t layer, LayerTrace &trace,
-                                Tensor g, Tensor &gradients)
+                                const Tensor &g, Tensor &gradients)
 {
-  if (model_.num_balanced() > 0) g = reverse_balance(trace, g);
-  const auto update = Evaluator::trace(
-      [&](const Tensors &in) { return model_.update(layer, in[0], in[1]); }, {trace.x, trace.m});
-  const auto g_update = pull_back(update, g);
+  const auto g_update = reverse_update(layer, trace, g);
   const auto g_h =
       exchange_.reverse(reverse_messages(chunks, layer, trace, g_update[1], gradients));
   const auto normalize = Evaluator::trace(
       [&](const Tensors &in) { return model_.normalize(layer, in[0]); }, {trace.x});
   return g_update[0] + pull_back(normalize, g_h)[0];
+}
+
+// Gradients with respect to x and m.
+Evaluator::Tensors Evaluator::reverse_update(int64_t layer, const LayerTrace &trace, Tensor g)
+{
+  RECORD_USER_SCOPE("update");
+  if (model_.num_balanced() > 0) g = reverse_balance(trace, g);
+  const auto update = Evaluator::trace(
+      [&](const Tensors &in) { return model_.update(layer, in[0], in[1]); }, {trace.x, trace.m});
+  return pull_back(update, g);
 }
 
 Tensor Evaluator::reverse_balance(const LayerTrace &trace, const Tensor &g)
@@ -156,6 +181,7 @@ Tensor Evaluator::reverse_balance(const LayerTrace &trace, const Tensor &g)
 Tensor Evaluator::reverse_messages(const std::vector<Chunk> &chunks, int64_t layer,
                                    LayerTrace &trace, const Tensor &g_m, Tensor &gradients)
 {
+  RECORD_USER_SCOPE("messages");
   auto g_h = at::zeros_like(trace.h);
   for (size_t k = 0; k < chunks.size(); k++) {
     const Chunk &c = chunks[k];
@@ -173,6 +199,7 @@ Tensor Evaluator::reverse_messages(const std::vector<Chunk> &chunks, int64_t lay
 void Evaluator::reverse_edge_embedding(const std::vector<Chunk> &chunks, const Tensor &g,
                                        Tensor &gradients)
 {
+  RECORD_USER_SCOPE("embed");
   for (const Chunk &c : chunks) {
     const auto embedding = trace(
         [&](const Tensors &in) {

@@ -7,9 +7,11 @@
 
 #include "edge_graph.h"
 #include "halo_exchange.h"
+#include "memory_planner.h"
 #include "scripted_model.h"
 
 #include <functional>
+#include <utility>
 #include <vector>
 
 namespace uma {
@@ -21,11 +23,11 @@ struct Evaluation {
 
 class Evaluator {
  public:
-  Evaluator(ScriptedModel &model, const HaloExchange &exchange, int64_t chunk);
+  Evaluator(ScriptedModel &model, HaloExchange &exchange);
 
-  // Collective. 'keep' keeps the graph of messages for the reverse sweep instead of recomputing
-  // them; 'natoms' counts the atoms of the whole system.
-  Evaluation operator()(const EdgeGraph &graph, bool keep, int64_t natoms);
+  // Collective. 'plan' says whether messages are kept, and how many edges are handled at a time;
+  // 'natoms' counts the atoms of the whole system.
+  Evaluation operator()(const EdgeGraph &graph, const Plan &plan, int64_t natoms);
 
  private:
   using Tensors = std::vector<at::Tensor>;
@@ -55,13 +57,16 @@ class Evaluator {
 
   std::vector<Chunk> chunks(const EdgeGraph &graph) const;
   at::Tensor forward(const EdgeGraph &graph, bool keep);
+  at::Tensor embed(const EdgeGraph &graph, const std::vector<Chunk> &chunks);
   void gather_messages(const std::vector<Chunk> &chunks, int64_t layer, LayerTrace &trace,
                        bool keep);
-  at::Tensor balance(LayerTrace &trace, const at::Tensor &x);
+  at::Tensor update(int64_t layer, LayerTrace &trace, const at::Tensor &x);
+  std::pair<at::Tensor, at::Tensor> readout(const EdgeGraph &graph, const at::Tensor &x);
   Trace traced_messages(int64_t layer, const at::Tensor &h, const Chunk &chunk);
   at::Tensor reverse(const EdgeGraph &graph, at::Tensor g);
   at::Tensor reverse_layer(const std::vector<Chunk> &chunks, int64_t layer, LayerTrace &trace,
-                           at::Tensor g, at::Tensor &gradients);
+                           const at::Tensor &g, at::Tensor &gradients);
+  Tensors reverse_update(int64_t layer, const LayerTrace &trace, at::Tensor g);
   at::Tensor reverse_balance(const LayerTrace &trace, const at::Tensor &g);
   at::Tensor reverse_messages(const std::vector<Chunk> &chunks, int64_t layer, LayerTrace &trace,
                               const at::Tensor &g_m, at::Tensor &gradients);
@@ -69,8 +74,8 @@ class Evaluator {
                               at::Tensor &gradients);
 
   ScriptedModel &model_;
-  const HaloExchange &exchange_;
-  int64_t chunk_;
+  HaloExchange &exchange_;
+  int64_t chunk_ = 1;
   int64_t natoms_ = 0;
   std::vector<LayerTrace> traces_;
 };

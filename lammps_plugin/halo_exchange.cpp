@@ -5,9 +5,12 @@
 #include <ATen/DeviceAccelerator.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/from_blob.h>
+#include <ATen/record_function.h>
 #include <algorithm>
 #include <compare>
+#include <cstdio>
 
 #if __has_include(<mpi-ext.h>) && defined(OMPI_MAJOR_VERSION)
 #include <mpi-ext.h>
@@ -44,11 +47,6 @@ at::Tensor rows_like(const at::Tensor &tensor, int64_t rows)
   return at::empty(shape, tensor.options());
 }
 
-at::Tensor pinned_like(const at::Tensor &tensor)
-{
-  return at::empty(tensor.sizes(), tensor.options().device(at::kCPU).pinned_memory(true));
-}
-
 }    // namespace
 
 bool mpi_reads_device_memory()
@@ -66,11 +64,11 @@ bool mpi_reads_device_memory()
 #endif
 }
 
-HaloExchange::HaloExchange(MPI_Comm world, at::Device device, bool through_host) :
-    device_(device),
-    through_host_(through_host && !device.is_cpu())
+HaloExchange::HaloExchange(MPI_Comm world, at::Device device, bool through_host) : device_(device)
 {
+  if (through_host && !device.is_cpu()) copies_ = CopyToHost::stream(device);
   MPI_Comm_dup(world, &comm_);
+  MPI_Comm_set_errhandler(comm_, MPI_ERRORS_ARE_FATAL);
   MPI_Comm_rank(comm_, &me_);
   MPI_Comm_size(comm_, &nprocs_);
 }
@@ -126,7 +124,7 @@ void HaloExchange::request_rows(const std::vector<Owner> &remote)
     needed[owner.rank]++;
     needed_rows.push_back(owner.row);
   }
-  MPI_Alltoall(needed.data(), 1, MPI_INT, requested.data(), 1, MPI_INT, comm_);
+  or_end(MPI_Alltoall(needed.data(), 1, MPI_INT, requested.data(), 1, MPI_INT, comm_));
   sources_ = grouped(needed);
   targets_ = grouped(requested);
   const int64_t total = targets_.empty() ? 0 : targets_.back().first + targets_.back().rows;
@@ -137,49 +135,77 @@ void HaloExchange::request_rows(const std::vector<Owner> &remote)
   sent_rows_ = requested_rows.to(device_);
 }
 
-at::Tensor HaloExchange::forward(const at::Tensor &owned) const
+at::Tensor HaloExchange::forward(const at::Tensor &owned)
 {
+  RECORD_USER_SCOPE("exchange");
   const at::NoGradGuard no_grad;
-  const auto all = rows_like(owned, num_owned_ + num_remote_);
-  all.narrow(0, 0, num_owned_).copy_(owned);
+  if (!has_peers()) return owned;
+  const auto all = num_remote_ > 0 ? rows_like(owned, num_owned_ + num_remote_) : owned;
   transfer(owned.index_select(0, sent_rows_), targets_, all.narrow(0, num_owned_, num_remote_),
-           sources_);
+           sources_, [&] {
+             if (num_remote_ > 0) all.narrow(0, 0, num_owned_).copy_(owned);
+           });
   return all;
 }
 
-at::Tensor HaloExchange::reverse(const at::Tensor &all) const
+at::Tensor HaloExchange::reverse(const at::Tensor &all)
 {
+  RECORD_USER_SCOPE("exchange");
   const at::NoGradGuard no_grad;
+  if (!has_peers()) return all;
   const auto returned = rows_like(all, sent_rows_.size(0));
-  transfer(all.narrow(0, num_owned_, num_remote_), sources_, returned, targets_);
-  auto owned = all.narrow(0, 0, num_owned_).clone();
-  return owned.index_add_(0, sent_rows_, returned);
+  auto owned = all.narrow(0, 0, num_owned_);
+  transfer(all.narrow(0, num_owned_, num_remote_), sources_, returned, targets_, [&] {
+    if (!targets_.empty()) owned = owned.clone();
+  });
+  return targets_.empty() ? owned : owned.index_add_(0, sent_rows_, returned);
 }
 
 // In the order of the ranks: MPI_Allreduce may change its order, and the rounding with it, from one
-// call to the next (MPICH does), and a restarted run would not go on bit by bit.
-at::Tensor HaloExchange::sum(const at::Tensor &part) const
+// call to the next (MPICH does), and a restarted run would not go on bit by bit on CPUs.
+at::Tensor HaloExchange::sum(const at::Tensor &part)
 {
+  RECORD_USER_SCOPE("exchange");
   const at::NoGradGuard no_grad;
-  const auto mine = part.to(at::kCPU, at::kDouble).contiguous();
-  const auto all = at::empty({nprocs_, mine.numel()}, at::kDouble);
-  MPI_Allgather(mine.data_ptr<double>(), int(mine.numel()), MPI_DOUBLE, all.data_ptr<double>(),
-                int(mine.numel()), MPI_DOUBLE, comm_);
-  return all.sum(0).view(part.sizes()).to(part.device());
+  if (nprocs_ == 1) return part;
+  const auto mine = on_host(part.to(at::kDouble).contiguous());
+  const auto whole = gather(mine).sum(0).view(part.sizes());
+  if (part.is_cpu()) return whole;
+  // The copy of before has arrived: 'mine' was computed after it.
+  const auto host = sums_.like(whole).copy_(whole);
+  return at::empty_like(part, part.options().dtype(at::kDouble)).copy_(host, /*non_blocking=*/true);
 }
 
-void HaloExchange::transfer(const at::Tensor &out, const std::vector<Peer> &receivers,
-                            const at::Tensor &in, const std::vector<Peer> &senders) const
+// The values of all ranks, (ranks, values).
+at::Tensor HaloExchange::gather(const at::Tensor &mine) const
 {
-  if (!through_host_) {
+  const auto all = at::empty({nprocs_, mine.numel()}, at::kDouble);
+  const int count = int(mine.numel());
+  or_end(MPI_Allgather(mine.data_ptr<double>(), count, MPI_DOUBLE, all.data_ptr<double>(), count,
+                       MPI_DOUBLE, comm_));
+  return all;
+}
+
+// Does other work while the device finishes what it is to send.
+template <typename Work>
+void HaloExchange::transfer(const at::Tensor &out, const std::vector<Peer> &receivers,
+                            const at::Tensor &in, const std::vector<Peer> &senders,
+                            const Work &meanwhile)
+{
+  if (!copies_) {
+    meanwhile();
     if (!device_.is_cpu()) at::accelerator::synchronizeDevice(device_.index());
     send_and_receive(out, receivers, in, senders);
     return;
   }
-  const auto host_out = pinned_like(out).copy_(out);
-  const auto host_in = pinned_like(in);
+  // What was received before has left its buffer when this copy is done: it waits for all that
+  // was queued.
+  const auto host_out = sent_.like(out), host_in = received_.like(in);
+  const CopyToHost copy(host_out, out, *copies_);
+  meanwhile();
+  copy.wait();
   send_and_receive(host_out, receivers, host_in, senders);
-  in.copy_(host_in);
+  in.copy_(host_in, /*non_blocking=*/true);
 }
 
 void HaloExchange::send_and_receive(const at::Tensor &out, const std::vector<Peer> &receivers,
@@ -192,13 +218,26 @@ void HaloExchange::send_and_receive(const at::Tensor &out, const std::vector<Pee
   std::vector<MPI_Request> requests;
   requests.reserve(senders.size() + receivers.size());
   for (const Peer &peer : senders) {
-    MPI_Irecv(first_row(in, peer), peer.rows, row, peer.rank, TAG, comm_, &requests.emplace_back());
+    or_end(MPI_Irecv(first_row(in, peer), peer.rows, row, peer.rank, TAG, comm_,
+                     &requests.emplace_back()));
   }
   for (const Peer &peer : receivers) {
-    MPI_Isend(first_row(out, peer), peer.rows, row, peer.rank, TAG, comm_,
-              &requests.emplace_back());
+    or_end(MPI_Isend(first_row(out, peer), peer.rows, row, peer.rank, TAG, comm_,
+                     &requests.emplace_back()));
   }
-  MPI_Waitall(int(requests.size()), requests.data(), MPI_STATUSES_IGNORE);
+  or_end(MPI_Waitall(int(requests.size()), requests.data(), MPI_STATUSES_IGNORE));
+}
+
+// Ends the run where MPI returns an error: other ranks may wait for a message that does not come.
+void HaloExchange::or_end(int code) const
+{
+  if (code == MPI_SUCCESS) return;
+  char text[MPI_MAX_ERROR_STRING] = "";
+  int length = 0;
+  MPI_Error_string(code, text, &length);
+  std::fprintf(stderr, "pair_style uma: communication between MPI ranks failed: %s\n", text);
+  std::fflush(stderr);
+  MPI_Abort(comm_, 1);
 }
 
 }    // namespace uma

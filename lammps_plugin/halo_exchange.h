@@ -4,9 +4,12 @@
 #ifndef UMA_HALO_EXCHANGE_H
 #define UMA_HALO_EXCHANGE_H
 
+#include "host_memory.h"
+
 #include <ATen/core/Tensor.h>
 #include <cstdint>
 #include <mpi.h>
+#include <optional>
 #include <vector>
 
 namespace uma {
@@ -21,7 +24,8 @@ struct Owner {
 // Whether the MPI library says that it sends and receives device memory.
 bool mpi_reads_device_memory();
 
-// Rows 0 .. owned-1 of a tensor are this rank's, those after them remote, ordered by owner.
+// Rows 0 .. owned-1 of a tensor are this rank's, those after them remote, ordered by owner. An
+// error of MPI ends the run on all ranks, also where MPI is told to return errors, as by mpi4py.
 class HaloExchange {
  public:
   // Collective over 'world'.
@@ -38,10 +42,11 @@ class HaloExchange {
 
   int64_t num_remote() const { return num_remote_; }
 
-  // All three are collective, also for ranks without rows.
-  at::Tensor forward(const at::Tensor &owned) const;    // owned rows, then remote ones
-  at::Tensor reverse(const at::Tensor &all) const;      // owned rows + what others return
-  at::Tensor sum(const at::Tensor &part) const;         // over all ranks
+  // All three are collective, also for ranks without rows. Where there is nothing to do they give
+  // the tensor itself.
+  at::Tensor forward(const at::Tensor &owned);    // owned rows, then remote ones
+  at::Tensor reverse(const at::Tensor &all);      // owned rows + what others return
+  at::Tensor sum(const at::Tensor &part);         // over all ranks
 
  private:
   struct Peer {
@@ -50,16 +55,21 @@ class HaloExchange {
     int rows;
   };
 
+  void or_end(int code) const;
   void request_rows(const std::vector<Owner> &remote);
+  bool has_peers() const { return !sources_.empty() || !targets_.empty(); }
+  template <typename Work>
   void transfer(const at::Tensor &out, const std::vector<Peer> &receivers, const at::Tensor &in,
-                const std::vector<Peer> &senders) const;
+                const std::vector<Peer> &senders, const Work &meanwhile);
+  at::Tensor gather(const at::Tensor &mine) const;
   void send_and_receive(const at::Tensor &out, const std::vector<Peer> &receivers,
                         const at::Tensor &in, const std::vector<Peer> &senders) const;
 
   MPI_Comm comm_ = MPI_COMM_NULL;
   int me_ = 0, nprocs_ = 1;
   at::Device device_;
-  bool through_host_;
+  std::optional<c10::Stream> copies_;    // where messages go through host memory
+  HostBuffer sent_, received_, sums_;
   int64_t num_owned_ = 0, num_remote_ = 0;
   std::vector<Peer> sources_;    // ranks that own rows this rank needs
   std::vector<Peer> targets_;    // ranks that need rows of this rank

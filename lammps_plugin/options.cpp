@@ -52,12 +52,13 @@ struct Keyword {
 constexpr int64_t LARGEST_CHUNK = int64_t(1) << 31;
 
 constexpr std::array<Keyword, 7> KEYWORDS{{
-    {"device", "auto, cpu or cuda",
+    {"device", "auto, cpu, cuda or xpu",
      [](Options &options, const std::string &value) {
        return choose(options.device, value,
                      {{"auto", DeviceChoice::Auto},
                       {"cpu", DeviceChoice::CPU},
-                      {"cuda", DeviceChoice::CUDA}});
+                      {"cuda", DeviceChoice::CUDA},
+                      {"xpu", DeviceChoice::XPU}});
      }},
     {"charge", "a whole number from -100 to 100",
      [](Options &options, const std::string &value) {

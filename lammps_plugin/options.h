@@ -11,7 +11,7 @@
 
 namespace uma {
 
-enum class DeviceChoice { Auto, CPU, CUDA };
+enum class DeviceChoice { Auto, CPU, CUDA, XPU };
 enum class RecomputeChoice { Auto, On, Off };
 enum class ExchangeChoice { Auto, Host, Device };
 

@@ -4,6 +4,7 @@
 
 #include "agreement.h"
 #include "atom_rows.h"
+#include "node.h"
 #include "options.h"
 #include "potential.h"
 
@@ -26,6 +27,7 @@
 #include <array>
 #include <cmath>
 #include <cstring>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -52,6 +54,7 @@ bool all_finite(const double *numbers, int64_t count)
 }    // namespace
 
 struct PairUMA::State {
+  std::optional<uma::Node> node;    // over all partitions
   uma::Options options;
   std::unique_ptr<uma::Potential> potential;
   uma::AtomRows rows;
@@ -63,8 +66,9 @@ struct PairUMA::State {
   std::vector<char> asked;    // type pairs that LAMMPS gives to this style, ntypes + 1 to a row
 };
 
-PairUMA::PairUMA(LAMMPS *lmp) : Pair(lmp), state(std::make_unique<State>())
+PairUMA::PairUMA(LAMMPS *lmp, const uma::Node *node) : Pair(lmp), state(std::make_unique<State>())
 {
+  if (node) state->node = *node;
   single_enable = 0;
   restartinfo = 0;
   one_coeff = 1;
@@ -125,11 +129,13 @@ void PairUMA::coeff(int narg, char **arg)
 void PairUMA::load(const std::string &file)
 {
   const std::string found = utils::get_potential_file_path(file);
-  const uma::Partition partition{universe->root_proc[universe->iworld], universe->nworlds};
   state->potential.reset();
   state->announced = false;
+  if (!state->node) {
+    state->node = uma::repeated(uma::survey(world), universe->nworlds, universe->iworld);
+  }
   uma::Placement placement;
-  uma::all_or_none(lmp, [&] { placement = uma::place(world, partition, state->options.device); });
+  uma::all_or_none(lmp, [&] { placement = uma::place(*state->node, state->options.device); });
   uma::all_or_none(lmp, [&] {
     const uma::Threads threads(placement.threads, comm->nthreads);
     uma::one_of_node_first(world, [&] {
@@ -203,10 +209,12 @@ void PairUMA::compute(int eflag, int vflag)
     const int num_atoms = atom->nlocal + atom->nghost;
     const double *positions = num_atoms > 0 ? atom->x[0] : nullptr;
     state->result = state->potential->evaluate(positions, num_atoms, vflag_atom || cvflag_atom);
-    uma::all_or_none(lmp, [this] {
-      check_positions();
-      state->potential->check(state->result);
-    });
+    // Atoms at one place on one rank give NaN on others: the cause comes first.
+    uma::all_or_none(lmp, {[this] {
+                             check_positions();
+                             state->potential->check_graph(state->result);
+                           },
+                           [this] { state->potential->check_values(state->result); }});
     if (!state->announced) announce();
     add_results();
   });
@@ -388,7 +396,8 @@ double PairUMA::memory_usage()
 }
 
 // What the plugin's entry looks up.
-extern "C" __attribute__((visibility("default"))) void *uma_create_pair(void *lmp)
+extern "C" __attribute__((visibility("default"))) void *uma_create_pair(void *lmp,
+                                                                        const uma::Node *node)
 {
-  return static_cast<Pair *>(new PairUMA(static_cast<LAMMPS *>(lmp)));
+  return static_cast<Pair *>(new PairUMA(static_cast<LAMMPS *>(lmp), node));
 }

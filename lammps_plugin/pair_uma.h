@@ -8,11 +8,16 @@
 
 #include <memory>
 
+namespace uma {
+struct Node;
+}
+
 namespace LAMMPS_NS {
 
 class PairUMA : public Pair {
  public:
-  PairUMA(class LAMMPS *);
+  // The node that this rank is on, where it is known over all partitions; else nullptr.
+  PairUMA(class LAMMPS *, const uma::Node *);
   ~PairUMA() override;
 
   void settings(int, char **) override;

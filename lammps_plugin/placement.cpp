@@ -6,52 +6,14 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <array>
 #include <climits>
 #include <cstdlib>
 #include <exception>
-#include <fstream>
 #include <stdexcept>
 #include <string>
-#include <thread>
-#include <unistd.h>
-#if defined(__linux__)
-#include <sched.h>
-#endif
 
 namespace uma {
 namespace {
-
-struct Node {
-  int rank = 0, size = 1, cores = 1;
-};
-
-// Cores that any rank of the node may run on: ranks bound to different cores add up.
-int cores_of(MPI_Comm node)
-{
-#if defined(__linux__)
-  cpu_set_t cores;
-  CPU_ZERO(&cores);
-  sched_getaffinity(0, sizeof(cores), &cores);
-  MPI_Allreduce(MPI_IN_PLACE, &cores, sizeof(cores), MPI_BYTE, MPI_BOR, node);
-  return std::max(1, CPU_COUNT(&cores));
-#else
-  (void) node;
-  return std::max(1u, std::thread::hardware_concurrency());
-#endif
-}
-
-Node survey(MPI_Comm world)
-{
-  Node here;
-  MPI_Comm node;
-  MPI_Comm_split_type(world, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node);
-  MPI_Comm_rank(node, &here.rank);
-  MPI_Comm_size(node, &here.size);
-  here.cores = cores_of(node);
-  MPI_Comm_free(&node);
-  return here;
-}
 
 // What OMP_NUM_THREADS allows: its first number, since those after it are for nested regions.
 // OpenMP itself cannot be asked: LAMMPS sets 1 where the variable is not set.
@@ -73,46 +35,47 @@ bool has_float64(c10::DeviceType type)
   return type != c10::kMPS;
 }
 
-c10::Device pick_device(int index, int count, DeviceChoice choice)
+[[noreturn]] void refuse(const std::string &name, const std::string &kind)
 {
-  const auto accelerator = at::accelerator::getAccelerator();
-  const bool usable = accelerator && count > 0 && has_float64(*accelerator);
-  if (choice == DeviceChoice::CUDA && !(usable && *accelerator == c10::kCUDA)) {
-    throw std::runtime_error("pair_style uma: 'device cuda' must find a CUDA or ROCm device, but "
-                             "torch sees none; check the driver and torch's build, or use 'device "
-                             "cpu'");
-  }
-  if (choice == DeviceChoice::CPU || !usable) return c10::Device(c10::kCPU);
-  return c10::Device(*accelerator, c10::DeviceIndex(index % count));
+  throw std::runtime_error("pair_style uma: 'device " + name + "' must find " + kind +
+                           " device, but torch sees none; check the driver and torch's build, or "
+                           "use 'device cpu'");
 }
 
-// MemAvailable counts the file cache, which the system gives back; sysconf does not.
-int64_t available_host_memory()
+c10::DeviceType pick_device(DeviceChoice choice)
 {
-  std::ifstream meminfo("/proc/meminfo");
-  std::string name, unit;
-  for (int64_t kibibytes; meminfo >> name >> kibibytes; std::getline(meminfo, unit)) {
-    if (name == "MemAvailable:") return kibibytes * 1024;
-  }
-  return int64_t(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE) / 2;
+  const auto accelerator = at::accelerator::getAccelerator();
+  const bool usable =
+      accelerator && at::accelerator::deviceCount() > 0 && has_float64(*accelerator);
+  const auto found = usable ? *accelerator : c10::kCPU;
+  if (choice == DeviceChoice::CUDA && found != c10::kCUDA) refuse("cuda", "a CUDA or ROCm");
+  if (choice == DeviceChoice::XPU && found != c10::kXPU) refuse("xpu", "an XPU");
+  return choice == DeviceChoice::CPU ? c10::kCPU : found;
+}
+
+// The devices that each rank sees: where they have no UUIDs, their numbers, the same for all ranks.
+Visible identified(const Node &node, int count)
+{
+  if (int(node.visible[node.rank].size()) == count) return node.visible;
+  std::vector<std::string> numbers;
+  for (int index = 0; index < count; index++) numbers.push_back(std::to_string(index));
+  return Visible(node.size(), numbers);
 }
 
 }    // namespace
 
-Placement place(MPI_Comm world, Partition partition, DeviceChoice choice)
+Placement place(const Node &node, DeviceChoice choice)
 {
-  const Node node = survey(world);
   Placement placement;
-  placement.ranks_on_node = node.size * partition.count;
-  placement.devices_on_node = at::accelerator::deviceCount();
-  placement.device =
-      pick_device(partition.first_rank + node.rank, placement.devices_on_node, choice);
-  if (!placement.device.is_cpu()) {
-    at::accelerator::setDeviceIndex(placement.device.index());
-    placement.ranks_on_device =
-        (placement.ranks_on_node + placement.devices_on_node - 1) / placement.devices_on_node;
-  }
-  placement.threads = std::min(most_threads(), std::max(1, node.cores / placement.ranks_on_node));
+  placement.threads = std::min(most_threads(), std::max(1, node.cores / node.size()));
+  placement.sharers = node.size();
+  const auto type = pick_device(choice);
+  if (type == c10::kCPU) return placement;
+  const Visible visible = identified(node, at::accelerator::deviceCount());
+  const auto choices = assign_devices(visible);
+  placement.device = c10::Device(type, c10::DeviceIndex(choices[node.rank]));
+  placement.sharers = count_sharers(visible, choices, node.rank);
+  at::accelerator::setDeviceIndex(placement.device.index());
   return placement;
 }
 
@@ -142,14 +105,6 @@ void one_of_node_first(MPI_Comm world, const std::function<void()> &work)
   MPI_Comm_free(&node);
   if (failure) std::rethrow_exception(failure);
   if (rank != 0) work();
-}
-
-int64_t available_memory(const Placement &placement)
-{
-  if (placement.device.is_cpu()) return available_host_memory() / placement.ranks_on_node;
-  at::accelerator::emptyCache();
-  const auto [free, total] = at::accelerator::getMemoryInfo(placement.device.index());
-  return int64_t(free) / placement.ranks_on_device;
 }
 
 }    // namespace uma

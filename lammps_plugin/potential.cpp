@@ -5,8 +5,10 @@
 #include "fmt/format.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/record_function.h>
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -16,12 +18,6 @@
 
 namespace uma {
 namespace {
-
-// Large enough to keep the device busy, small enough to fit beside everything else.
-int64_t default_chunk(at::Device device)
-{
-  return device.is_cpu() ? 1024 : 16384;
-}
 
 bool through_host(ExchangeChoice choice)
 {
@@ -55,13 +51,20 @@ void check_merged(const Metadata &metadata, const Options &options)
 
 constexpr size_t MOST_LISTED = 16;    // ranks whose devices the log names
 
-std::vector<int> gather(int value, MPI_Comm world)
+std::vector<int64_t> gather(int64_t value, MPI_Comm world)
 {
   int nprocs = 1;
   MPI_Comm_size(world, &nprocs);
-  std::vector<int> values(nprocs);
-  MPI_Allgather(&value, 1, MPI_INT, values.data(), 1, MPI_INT, world);
+  std::vector<int64_t> values(nprocs);
+  MPI_Allgather(&value, 1, MPI_INT64_T, values.data(), 1, MPI_INT64_T, world);
   return values;
+}
+
+// "4", or "1 to 4".
+std::string range(const std::vector<int64_t> &values)
+{
+  const auto [least, most] = std::minmax_element(values.begin(), values.end());
+  return *least == *most ? fmt::format("{}", *most) : fmt::format("{} to {}", *least, *most);
 }
 
 }    // namespace
@@ -71,12 +74,13 @@ Potential::Potential(const std::string &file, const Options &options, Placement 
     placement_(placement),
     model_(file, placement.device, options.trust),
     graph_(placement.device, model_.dtype(), model_.metadata().cutoff,
-           model_.metadata().max_neighbors)
+           model_.metadata().max_neighbors),
+    plan_(options.recompute, options.chunk, model_.metadata().bytes_per_edge, model_.num_layers(),
+          placement.device, placement.sharers)
 {
   check_merged(metadata(), options_);
   options_.charge = options_.charge.value_or(metadata().charge);
   options_.spin = options_.spin.value_or(metadata().spin);
-  options_.chunk = options_.chunk.value_or(default_chunk(placement_.device));
 }
 
 int Potential::atomic_number(const std::string &symbol) const
@@ -94,7 +98,7 @@ void Potential::connect(MPI_Comm world)
 {
   exchange_ =
       std::make_unique<HaloExchange>(world, placement_.device, through_host(options_.exchange));
-  evaluator_ = std::make_unique<Evaluator>(model_, *exchange_, *options_.chunk);
+  evaluator_ = std::make_unique<Evaluator>(model_, *exchange_);
 }
 
 void Potential::set_composition(const std::vector<int64_t> &counts)
@@ -156,46 +160,55 @@ void Potential::set_candidates(EdgeGraph::Candidates candidates, const std::vect
   graph_.set_candidates(candidates);
 }
 
-// Decided anew only when there are many more edges: memory that torch has cached looks taken.
-bool Potential::keeps_graph()
-{
-  if (options_.recompute != RecomputeChoice::Auto) {
-    return keep_ = options_.recompute == RecomputeChoice::Off;
-  }
-  if (planned_edges_ >= 0 && graph_.num_edges() <= planned_edges_ + planned_edges_ / 10) {
-    return keep_;
-  }
-  planned_edges_ = graph_.num_edges();
-  const double need =
-      double(planned_edges_) * double(model_.num_layers() * metadata().bytes_per_edge);
-  keep_ = need <= 0.5 * double(available_memory(placement_));
-  return keep_;
-}
-
 Result Potential::evaluate(const double *positions, int64_t num_atoms, bool with_atom_virials)
 {
-  const auto x = at::from_blob(const_cast<double *>(positions), {num_atoms, 3}, at::kDouble);
-  graph_.update(x);
-  Result result;
-  if (natoms_ == 0) {
-    result.energies = at::zeros({0}, at::kDouble);
-    result.forces = at::zeros({num_atoms, 3}, at::kDouble);
-    result.atom_virials = at::zeros({num_atoms, 3, 3}, at::kDouble);
-    return result;
+  graph_.update(on_device(positions, num_atoms));
+  if (natoms_ > 0) {
+    const auto &plan = plan_(graph_.num_edges());
+    return read((*evaluator_)(graph_, plan, natoms_), num_atoms, with_atom_virials);
   }
-  const auto evaluation = (*evaluator_)(graph_, keeps_graph(), natoms_);
-  const auto &gradients = evaluation.gradients;
-  result.energies = evaluation.energies.to(at::kCPU);
-  result.energy = result.energies.sum().item<double>();
-  result.forces = graph_.forces(gradients).to(at::kCPU);
-  const auto virial = graph_.virial(gradients).to(at::kCPU).contiguous();
-  std::copy_n(virial.data_ptr<double>(), 9, result.virial.begin());
-  if (with_atom_virials) result.atom_virials = graph_.atom_virials(gradients).to(at::kCPU);
+  Result result;
+  result.energies = at::zeros({0}, at::kDouble);
+  result.forces = at::zeros({num_atoms, 3}, at::kDouble);
+  result.atom_virials = at::zeros({num_atoms, 3, 3}, at::kDouble);
   return result;
 }
 
-void Potential::check(const Result &result) const
+// The copy is not waited for: the results are, before LAMMPS moves its atoms.
+at::Tensor Potential::on_device(const double *positions, int64_t num_atoms)
 {
+  const auto x = at::from_blob(const_cast<double *>(positions), {num_atoms, 3}, at::kDouble);
+  if (placement_.device.is_cpu()) return x;
+  return positions_.like(x).copy_(x).to(placement_.device, /*non_blocking=*/true);
+}
+
+// All that the host needs to know comes in one copy.
+Result Potential::read(const Evaluation &evaluation, int64_t num_atoms,
+                       bool with_atom_virials) const
+{
+  RECORD_USER_SCOPE("forces");
+  const auto &gradients = evaluation.gradients;
+  std::vector<at::Tensor> parts = {evaluation.energies, graph_.forces(gradients).flatten(),
+                                   graph_.virial(gradients).flatten(), graph_.extremes()};
+  if (with_atom_virials) parts.push_back(graph_.atom_virials(gradients).flatten());
+  std::vector<int64_t> sizes;
+  for (const auto &part : parts) sizes.push_back(part.numel());
+  const auto found = on_host(at::cat(parts)).split(sizes);
+  Result result;
+  result.energies = found[0];
+  result.energy = found[0].sum().item<double>();
+  result.forces = found[1].view({num_atoms, 3});
+  std::copy_n(found[2].data_ptr<double>(), 9, result.virial.begin());
+  const double *extremes = found[3].data_ptr<double>();
+  result.coincident = extremes[0];
+  result.neighbors = extremes[1];
+  if (with_atom_virials) result.atom_virials = found[4].view({num_atoms, 3, 3});
+  return result;
+}
+
+void Potential::check_graph(const Result &result) const
+{
+  graph_.check(result.coincident, result.neighbors);
   // In a wide periodic box as well: an atom that has no image within the cutoff is isolated.
   const bool isolated = natoms_ == 1 && graph_.num_owned() == 1 && graph_.num_edges() == 0;
   if (isolated && !metadata().supports_single_atoms) {
@@ -204,6 +217,10 @@ void Potential::check(const Result &result) const
         "reference energy, or a model that supports single atoms",
         metadata().model_id));
   }
+}
+
+void Potential::check_values(const Result &result) const
+{
   if (std::isfinite(result.energy) && result.forces.isfinite().all().item<bool>()) return;
   throw std::runtime_error("pair_style uma: energy and forces must be finite, but the model gave "
                            "NaN or infinity; check the structure for atoms too close to each "
@@ -220,17 +237,16 @@ std::string Potential::description(MPI_Comm world) const
                      record.model_id, record.task, *options_.charge, *options_.spin, record.dtype,
                      record.cutoff, formula(counts_), natoms_,
                      record.composition ? ", merged at export" : "", describe_devices(world),
-                     describe_memory(world), *options_.chunk);
+                     describe_memory(world), range(gather(plan_.latest().chunk, world)));
 }
 
 std::string Potential::describe_devices(MPI_Comm world) const
 {
   const auto indices = gather(placement_.device.index(), world);
   const auto threads = gather(at::get_num_threads(), world);
-  const auto [fewest, most] = std::minmax_element(threads.begin(), threads.end());
-  auto text = fmt::format(
-      "{} MPI rank{} with {}{} thread{} each", indices.size(), indices.size() == 1 ? "" : "s",
-      *fewest, *fewest == *most ? "" : fmt::format(" to {}", *most), *most == 1 ? "" : "s");
+  const bool single = *std::max_element(threads.begin(), threads.end()) == 1;
+  auto text = fmt::format("{} MPI rank{} with {} thread{} each", indices.size(),
+                          indices.size() == 1 ? "" : "s", range(threads), single ? "" : "s");
   const auto kind = c10::DeviceTypeName(placement_.device.type(), /*lower_case=*/true);
   if (placement_.device.is_cpu()) return text + " on " + kind;
   text += fmt::format("; {} of each rank:", kind);
@@ -244,7 +260,7 @@ std::string Potential::describe_devices(MPI_Comm world) const
 
 std::string Potential::describe_memory(MPI_Comm world) const
 {
-  const auto keeping = gather(int(keep_), world);
+  const auto keeping = gather(plan_.latest().keep, world);
   const auto ranks = std::count(keeping.begin(), keeping.end(), 1);
   if (ranks == 0) return "messages recomputed in the reverse sweep";
   if (ranks == int64_t(keeping.size())) return "messages kept for the reverse sweep";

@@ -7,6 +7,8 @@
 #include "edge_graph.h"
 #include "evaluator.h"
 #include "halo_exchange.h"
+#include "host_memory.h"
+#include "memory_planner.h"
 #include "options.h"
 #include "placement.h"
 #include "scripted_model.h"
@@ -25,6 +27,8 @@ struct Result {
   at::Tensor forces;                 // (atoms, 3), eV/angstrom, ghosts included
   std::array<double, 9> virial{};    // of the edges, row by row, eV
   at::Tensor atom_virials;           // (atoms, 3, 3), eV, ghosts included; where asked for
+  double coincident = 0.0;           // pairs of atoms at one place
+  double neighbors = 0.0;            // most of an owned atom
 };
 
 class Potential {
@@ -50,8 +54,11 @@ class Potential {
   // Collective. positions: LAMMPS's array of 'num_atoms' times 3 numbers.
   Result evaluate(const double *positions, int64_t num_atoms, bool with_atom_virials);
 
-  // Throws when the energy or a force is NaN or infinite, or the model was not made for this.
-  void check(const Result &result) const;
+  // Throws when atoms are at one place, or the model was not made for so many neighbors, or none.
+  void check_graph(const Result &result) const;
+
+  // Throws when the energy or a force is NaN or infinite.
+  void check_values(const Result &result) const;
 
   int threads() const { return placement_.threads; }
 
@@ -68,7 +75,8 @@ class Potential {
 
  private:
   void merge(const std::vector<int64_t> &counts);
-  bool keeps_graph();
+  at::Tensor on_device(const double *positions, int64_t num_atoms);
+  Result read(const Evaluation &evaluation, int64_t num_atoms, bool with_atom_virials) const;
   std::string describe_devices(MPI_Comm world) const;
   std::string describe_memory(MPI_Comm world) const;
   void check_composition(const std::vector<int64_t> &counts) const;
@@ -83,8 +91,8 @@ class Potential {
   std::vector<int64_t> counts_;
   int64_t natoms_ = 0;
   Merges merges_;
-  int64_t planned_edges_ = -1;    // for which keep_ was decided
-  bool keep_ = false;
+  MemoryPlanner plan_;
+  HostBuffer positions_;
 };
 
 }    // namespace uma

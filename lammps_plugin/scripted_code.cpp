@@ -22,7 +22,8 @@ constexpr const char *RECORD = "extra/metadata.json";
 constexpr const char *OPERATORS =
     "Int __derive_index __getitem__ __isnot__ __range_length _set_item add append bmm cat chunk "
     "contiguous copy_ div embedding eq exp flatten floordiv full_like ge gt index index_add "
-    "index_copy layer_norm len linear list lt matmul mean mul narrow neg ones_like pad pow "
+    "index_copy index_select layer_norm len linear list lt matmul mean mul narrow neg ones_like "
+    "pad pow "
     "reciprocal reshape rsqrt select sigmoid silu silu_ size slice softmax split sqrt square "
     "squeeze stack sub sum tensor to transpose unbind unsqueeze view where zeros zeros_like";
 

@@ -3,12 +3,15 @@
 // the pair style itself (uma_pair.so) is opened when an input asks for it.
 
 #include "agreement.h"
+#include "node.h"
 
 #include "error.h"
 #include "fmt/format.h"
+#include "input.h"
 #include "lammps.h"
 #include "library.h"
 #include "pointers.h"
+#include "universe.h"
 
 #include <dlfcn.h>
 #include <filesystem>
@@ -131,16 +134,46 @@ void check_torch()
                                        TORCH_VERSION, name, advice(folder_of(torch))));
 }
 
+// Where MPI keeps, beside the communicator of all partitions, what 'survey_partitions' found. This
+// library stays open for good (see CMakeLists.txt), and with it this number.
+int node_key()
+{
+  static int key = MPI_KEYVAL_INVALID;
+  const auto drop = [](MPI_Comm, int, void *node, void *) {
+    delete static_cast<uma::Node *>(node);
+    return MPI_SUCCESS;
+  };
+  if (key == MPI_KEYVAL_INVALID) MPI_Comm_create_keyval(MPI_COMM_NULL_COPY_FN, drop, &key, nullptr);
+  return key;
+}
+
+const uma::Node *known_node(const LAMMPS *lammps)
+{
+  void *node = nullptr;
+  int found = 0;
+  MPI_Comm_get_attr(lammps->universe->uworld, node_key(), &node, &found);
+  return found ? static_cast<uma::Node *>(node) : nullptr;
+}
+
+// Partitions share nodes, and not all of them may come to use the pair style, or at the same time.
+// All of them are here together only when LAMMPS starts, before its first command.
+void survey_partitions(const LAMMPS *lammps)
+{
+  if (lammps->universe->nworlds == 1 || lammps->input->narg > 0 || known_node(lammps)) return;
+  const MPI_Comm all = lammps->universe->uworld;
+  MPI_Comm_set_attr(all, node_key(), new uma::Node(uma::survey(all)));
+}
+
 extern "C" void *create_pair(void *handle)
 {
-  using Creator = void *(*)(void *);
+  using Creator = void *(*)(void *, const uma::Node *);
   Creator create = nullptr;
   uma::all_or_none(static_cast<LAMMPS *>(handle), [&] {
     check_torch();
     create = reinterpret_cast<Creator>(dlsym(open_library("uma_pair.so"), "uma_create_pair"));
     if (!create) throw std::runtime_error("uma_pair.so is damaged: " + last_dl_error());
   });
-  return create(handle);
+  return create(handle, known_node(static_cast<LAMMPS *>(handle)));
 }
 
 }    // namespace
@@ -153,6 +186,7 @@ void lammpsplugin_init(void *lmp, void *handle, void *registrar)
     lammps->error->warning(FLERR, mismatch);
     return;
   }
+  survey_partitions(lammps);
   StylePlugin plugin{lammps->version, "pair",      "uma", "UMA interatomic potentials",
                      "uma-md",        create_pair, handle};
   reinterpret_cast<Registrar>(registrar)(&plugin, lmp);

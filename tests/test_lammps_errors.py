@@ -23,7 +23,7 @@ def block(exported):
     ("style", "message"),
     [
         ("colour blue", "a keyword must be one of device, charge, ... found 'colour'"),
-        ("device tpu", "'device' must be auto, cpu or cuda, found 'tpu'"),
+        ("device tpu", "'device' must be auto, cpu, cuda or xpu, found 'tpu'"),
         ("device cuda", "'device cuda' must find a CUDA or ROCm device"),
         ("charge 101", "'charge' must be a whole number from -100 to 100, found '101'"),
         ("spin -1", "'spin' must be a whole number from 0 to 100, found '-1'"),
@@ -143,7 +143,11 @@ def test_an_atom_that_loses_its_images_ends_the_run(exported, tmp_path):
 @pytest.mark.parametrize(
     ("right", "wrong", "message"),
     [
-        ("style uma", "style uma device tpu", "'device' must be auto, cpu or cuda, found 'tpu'"),
+        (
+            "style uma",
+            "style uma device tpu",
+            "'device' must be auto, cpu, cuda or xpu, found 'tpu'",
+        ),
         ("coeff * * ", "coeff * * none", "there is no file 'none"),
         ("units metal", "units lj", "units must be metal or real, found 'lj'"),
     ],

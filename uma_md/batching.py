@@ -3,11 +3,17 @@
 
 from __future__ import annotations
 
+from operator import is_not
+
 import numpy as np
 import torch
 
-from uma_md.graph import Edges, Graph, select_edges
-from uma_md.neighbors import PairStore, Reach
+from uma_md.candidates import Candidates, EdgeSelector, side_by_side
+from uma_md.graph import Graph, Limits
+from uma_md.neighbors import PairList, PairStore, Reach
+from uma_md.system import System
+
+MOST_FOLLOWED = 32  # structures, such as the images of a path
 
 
 class Batcher:
@@ -37,9 +43,10 @@ class Batcher:
     ) -> None:
         self._numbers = torch.from_numpy(atomic_numbers.astype(np.int64)).to(device)
         self._store = store
-        self._cutoff = cutoff
-        self._max_neighbors = max_neighbors
+        self._limits = Limits(cutoff, max_neighbors)
+        self._select = EdgeSelector()
         self._device = device
+        self._lists: list[PairList] = []  # of the latest batch
 
     def graph(self, cells: np.ndarray, positions: np.ndarray) -> Graph:
         """The graph of a batch, vectors in float64.
@@ -55,9 +62,13 @@ class Batcher:
             When two atoms are at one place, or an atom has too many neighbors.
         """
         batch, natoms = positions.shape[:2]
-        atoms = torch.arange(natoms, device=self._device).repeat(batch)
-        edges = select_edges(
-            self._candidates(cells, positions), atoms, self._cutoff, self._max_neighbors
+        found = [self._store.find(*pair) for pair in zip(positions, cells, strict=True)]
+        edges = self._select(
+            self._candidates([pairs for pairs, _ in found]),
+            self._tensor(np.concatenate([moved for _, moved in found])),
+            self._tensor(cells),
+            torch.arange(natoms, device=self._device).repeat(batch),
+            self._limits,
         )
         systems = torch.arange(batch, device=self._device)
         return Graph(
@@ -67,17 +78,55 @@ class Batcher:
             natoms=torch.full_like(systems, natoms),
         )
 
-    def _candidates(self, cells: np.ndarray, positions: np.ndarray) -> Edges:
-        """All kept pairs, with rows counted through the batch."""
-        natoms = positions.shape[1]
-        found = [self._store.find(*pair) for pair in zip(positions, cells, strict=True)]
-        boxes = torch.from_numpy(np.ascontiguousarray(cells)).to(self._device)
-        points = torch.from_numpy(np.concatenate([moved for _, moved in found])).to(self._device)
-        lists = [pairs for pairs, _ in found]
-        senders = torch.cat([pairs.senders + n * natoms for n, pairs in enumerate(lists)])
-        receivers = torch.cat([pairs.receivers + n * natoms for n, pairs in enumerate(lists)])
-        shifts = torch.cat([pairs.shifts @ boxes[n] for n, pairs in enumerate(lists)])
-        return Edges(points[senders] - points[receivers] + shifts, senders, receivers)
+    def _candidates(self, lists: list[PairList]) -> Candidates:
+        """The pairs of all structures, kept while their lists are the same."""
+        if len(lists) != len(self._lists) or any(map(is_not, lists, self._lists)):
+            self._kept = side_by_side([pairs.candidates for pairs in lists])
+            self._lists = lists
+        return self._kept
+
+    def _tensor(self, array: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
+
+
+class Follower:
+    """Makes the graphs of one structure after another, as of a trajectory.
+
+    Pairs are kept while atoms move little, or while some of the latest structures come again. No
+    result depends on it, but for rounding.
+
+    Parameters
+    ----------
+    limits
+    device
+        Where edges are computed.
+    skin
+        How far beyond the cutoff pairs are kept, angstrom.
+    """
+
+    def __init__(self, limits: Limits, device: torch.device, skin: float = 0.0) -> None:
+        self._limits = limits
+        self._device = device
+        self._skin = skin
+        self._made_for: tuple[list[int], list[bool]] | None = None
+
+    def graph(self, system: System) -> Graph:
+        """The graph of a structure, vectors in float64.
+
+        Raises
+        ------
+        ValueError
+            When two atoms are at one place, or an atom has too many neighbors.
+        """
+        numbers, pbc = np.asarray(system.atomic_numbers), np.asarray(system.pbc, dtype=bool)
+        if self._made_for != (numbers.tolist(), pbc.tolist()):
+            reach = Reach(self._limits.cutoff, self._skin)
+            store = PairStore(pbc, reach, self._device, most_lists=MOST_FOLLOWED)
+            self._batcher = Batcher(numbers, store, *self._limits, self._device)
+            self._made_for = numbers.tolist(), pbc.tolist()
+        cells = np.asarray(system.cell, dtype=np.float64)[np.newaxis]
+        positions = np.asarray(system.positions, dtype=np.float64)[np.newaxis]
+        return self._batcher.graph(cells, positions)
 
 
 def build_graph(
@@ -96,7 +145,7 @@ def build_graph(
     positions : (atoms, 3), angstrom
         May lie outside the cell.
     cell : (3, 3), angstrom
-        Rows are cell vectors, independent also along open directions.
+        Rows are cell vectors; those along open directions are free.
     pbc : (3,)
         Which cell vectors repeat.
     atomic_numbers : (atoms,)
@@ -113,8 +162,5 @@ def build_graph(
         When two atoms are at one place, or an atom has too many neighbors.
     """
     device = device or torch.device("cpu")
-    numbers = np.asarray(atomic_numbers)
-    store = PairStore(np.asarray(pbc, dtype=bool), Reach(cutoff, 0.0), device)
-    batcher = Batcher(numbers, store, cutoff, max_neighbors, device)
-    cells = np.asarray(cell, dtype=np.float64)[np.newaxis]
-    return batcher.graph(cells, np.asarray(positions, dtype=np.float64)[np.newaxis])
+    follower = Follower(Limits(cutoff, max_neighbors), device)
+    return follower.graph(System(positions, cell, pbc, atomic_numbers))

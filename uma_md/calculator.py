@@ -14,7 +14,8 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from uma_md.batching import build_graph
+from uma_md.batching import Follower
+from uma_md.graph import Limits
 from uma_md.options import RunOptions
 from uma_md.properties import Properties
 from uma_md.ranks.placement import Placement, pick_device, place
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
     from uma_md.files.metadata import Metadata
     from uma_md.ranks.agreement import Ranks
+
+SKIN = 1.0  # angstrom: how far beyond the cutoff pairs are kept from one call to the next
 
 
 class UMACalculator(Calculator):
@@ -91,6 +94,7 @@ class UMACalculator(Calculator):
             self.__dict__.pop("get_spin_polarized", None)
             self._options = RunOptions(device=device, dtype=dtype, **given)
             self._potential = self._load(task)
+        self._follower: Follower | None = None
         self._computed_for: tuple[int, int] | None = None
         self._has_warned = False
 
@@ -125,12 +129,12 @@ class UMACalculator(Calculator):
                 "a calculator with comm cannot be pickled, since its ranks compute together: "
                 "make it on each rank with the same arguments"
             )
-        return self.__dict__.copy()
+        return {**self.__dict__, "_follower": None}
 
     def __copy__(self) -> UMACalculator:
         """Give a calculator with the same results and weights."""
         other = self.__class__.__new__(self.__class__)
-        other.__dict__.update(self.__dict__, results=dict(self.results))
+        other.__dict__.update(self.__dict__, results=dict(self.results), _follower=None)
         return other
 
     def __deepcopy__(self, memo: dict[int, Any]) -> UMACalculator:
@@ -138,6 +142,7 @@ class UMACalculator(Calculator):
         other = self.__class__.__new__(self.__class__)
         memo[id(self)] = other
         memo[id(self._ranks)] = self._ranks
+        memo[id(self._follower)] = None
         for name, value in self.__dict__.items():
             setattr(other, name, copy.deepcopy(value, memo))
         return other
@@ -164,6 +169,7 @@ class UMACalculator(Calculator):
                 self._ranks.check_same("task", {"task": name}, "set it on all ranks")
             if name != self.metadata.task:
                 self._potential = self._load(name)
+                self._follower = None
                 self.reset()
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
@@ -260,8 +266,10 @@ class UMACalculator(Calculator):
             from uma_md.ranks.spatial import SpatialEvaluator
 
             return SpatialEvaluator(self._ranks, self._potential)([system])
-        limits = self.metadata.cutoff, self.metadata.max_neighbors
-        return self._potential.properties(build_graph(*system, *limits, self.device))
+        if self._follower is None:
+            limits = Limits(self.metadata.cutoff, self.metadata.max_neighbors)
+            self._follower = Follower(limits, self.device, SKIN)
+        return self._potential.properties(self._follower.graph(system))
 
 
 def _check_known(options: dict[str, Any]) -> None:

@@ -52,36 +52,50 @@ class Edges(NamedTuple):
     receivers: torch.Tensor
 
 
-def select_edges(
-    candidates: Edges, atoms: torch.Tensor, cutoff: float, max_neighbors: int
-) -> Edges:
-    """The candidates within the cutoff.
+class Limits(NamedTuple):
+    """What a model was made for.
 
-    Parameters
+    Attributes
     ----------
-    candidates
-    atoms : (owned,)
-        Number of each owned row's atom in its structure, for messages.
     cutoff
         angstrom.
     max_neighbors
-        More neighbors than this are an error: fairchem-core would drop some.
+        Of one atom; fairchem-core would drop those beyond.
+    """
+
+    cutoff: float
+    max_neighbors: int
+
+
+def check_edges(edges: Edges, squares: torch.Tensor, atoms: torch.Tensor, limits: Limits) -> None:
+    """Refuse graphs that the model was not made for; waits for the device once.
+
+    Parameters
+    ----------
+    edges
+        At least one.
+    squares : (pairs,), angstrom**2
+        Squared distances of the edges, and of others.
+    atoms : (owned,)
+        Number of each owned row's atom in its structure, for messages.
+    limits
 
     Raises
     ------
     ValueError
         When two atoms are at one place, or an atom has too many neighbors.
     """
-    distances = torch.linalg.vector_norm(candidates.vectors, dim=1)
-    near = (distances < cutoff).nonzero().squeeze(1)
-    edges = Edges(*(part.index_select(0, near) for part in candidates))
-    if not bool((distances > 0).all()):
-        first = candidates.receivers[distances == 0][0]
+    one = torch.ones(1, dtype=torch.int64, device=atoms.device)
+    neighbors = torch.zeros_like(atoms)
+    neighbors.index_add_(0, edges.receivers, one.expand(len(edges.receivers)))
+    nearest, most = torch.stack((squares.min(), neighbors.max().double())).tolist()
+    if nearest == 0:
+        distances = torch.linalg.vector_norm(edges.vectors, dim=1)
+        first = edges.receivers[distances.argmin()]
         raise ValueError(f"atoms must be apart, found two at one place: atom {int(atoms[first])}")
-    most = int(torch.bincount(edges.receivers, minlength=1).max())
-    if most > max_neighbors:
+    if most > limits.max_neighbors:
         raise ValueError(
-            f"an atom must have at most {max_neighbors} neighbors within {cutoff} angstrom, as "
-            f"in the model's training, found {most}: check the density of the structure"
+            f"an atom must have at most {limits.max_neighbors} neighbors within {limits.cutoff} "
+            f"angstrom, as in the model's training, found {int(most)}: check the density of the "
+            "structure"
         )
-    return edges

@@ -164,9 +164,12 @@ class UMA(nn.Module):
     @torch.jit.export
     def embed(self, atomic_numbers: torch.Tensor) -> torch.Tensor:
         """First node features x (n, K, C), scalars only, from atomic numbers (n,)."""
-        scalars = (self.atom_embedding(atomic_numbers) + self.system_embedding).unsqueeze(1)
+        return self._as_scalars(self.atom_embedding(atomic_numbers) + self.system_embedding)
+
+    def _as_scalars(self, channels: torch.Tensor) -> torch.Tensor:
+        """Features (n, K, C) with these scalars (n, C), and zeros."""
         size = (self.lmax + 1) * (self.lmax + 1)
-        return nn.functional.pad(scalars, (0, 0, 0, size - 1))
+        return nn.functional.pad(channels.unsqueeze(1), (0, 0, 0, size - 1))
 
     @torch.jit.export
     def edge_embedding(
@@ -187,7 +190,7 @@ class UMA(nn.Module):
         for index, module in enumerate(self.layers):
             if index == layer:
                 h = module.message_norm(x)
-        return torch.cat((h[:, :1] + self.system_embedding, h[:, 1:]), dim=1)
+        return h + self._as_scalars(self.system_embedding.unsqueeze(0))
 
     @torch.jit.export
     def messages(
@@ -229,7 +232,9 @@ class UMA(nn.Module):
 
         ``systems`` (n,) says which system each node of x (n, K, C) belongs to.
         """
-        channels = x[:, 0, self.balanced].double()
+        channels = x[:, 0].index_select(1, self.balanced).double()
+        if num_systems == 1:
+            return channels.sum(dim=0, keepdim=True)
         sums = torch.zeros(
             (num_systems, self.num_balanced), dtype=channels.dtype, device=channels.device
         )
@@ -247,10 +252,12 @@ class UMA(nn.Module):
         shift = torch.zeros(
             (excess.shape[0], self.sphere_channels), dtype=x.dtype, device=x.device
         ).index_copy(1, self.balanced, excess.to(x.dtype))
-        return torch.cat(((x[:, 0] - shift[systems]).unsqueeze(1), x[:, 1:]), dim=1)
+        if shift.shape[0] > 1:
+            shift = shift.index_select(0, systems)
+        return x - self._as_scalars(shift)
 
     @torch.jit.export
     def readout(self, x: torch.Tensor, atomic_numbers: torch.Tensor) -> torch.Tensor:
         """Energy of each atom, eV, (n,) in float64, element references included."""
         network = self.head(self.norm(x)[:, 0]).squeeze(1).double()
-        return self.rmsd * network + self.references[atomic_numbers]
+        return self.rmsd * network + self.references.index_select(0, atomic_numbers)

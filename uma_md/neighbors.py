@@ -9,9 +9,11 @@ import numpy as np
 import torch
 import vesin
 
+from uma_md.candidates import candidates_of
 from uma_md.frame import Frame, check_crowd
 
-MOST_PAIRS = 20_000_000  # kept in all: about a gigabyte
+MOST_PAIRS = 20_000_000  # kept in all: a quarter of a gigabyte
+MOST_LISTS = 1000
 ROUNDING = 1e-6  # angstrom: what rounding may do to a distance
 VACUUM = 1.01  # what is left of an empty stretch, in reaches
 MOST_BINS = 1e5  # that vesin makes
@@ -127,7 +129,7 @@ class Reference:
     ----------
     positions : (atoms, 3), angstrom
     cell : (3, 3), angstrom
-        Rows are cell vectors; for ``aligned`` independent also where they do not repeat.
+        Rows are cell vectors; those along open directions are free.
     pbc : (3,)
     reach
 
@@ -140,11 +142,10 @@ class Reference:
     def __init__(
         self, positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, reach: Reach
     ) -> None:
-        frame = Frame(cell, pbc)
-        self.positions = positions - frame.wrap(positions)[1] @ frame.vectors
+        self._frame = Frame(cell, pbc)
+        self.positions = positions - self._frame.wrap(positions)[1] @ self._frame.vectors
         self._pbc = pbc
         self._reach = reach
-        self._cell = cell
 
     def aligned(self, positions: np.ndarray, cell: np.ndarray) -> np.ndarray | None:
         """Positions moved by whole cells so that the pairs hold; None where they may not.
@@ -154,17 +155,17 @@ class Reference:
         positions : (atoms, 3), angstrom
         cell : (3, 3), angstrom
         """
-        strain = np.linalg.solve(self._cell, cell) if self._pbc.any() else np.eye(3)
-        away = positions - self.positions @ strain
         frame = Frame(cell, self._pbc)
+        strain = np.linalg.solve(self._frame.vectors, frame.vectors)
+        away = positions - self.positions @ strain
         cells = np.rint(frame.coordinates(away)) * self._pbc
-        away -= cells @ cell
+        away -= cells @ frame.vectors
         away -= away.mean(axis=0)
         farthest = np.sqrt(np.einsum("ij,ij->i", away, away).max())
         shrink = np.linalg.svd(strain, compute_uv=False)[-1]
         if self._reach.cutoff + 2 * farthest > shrink * sum(self._reach):
             return None
-        return positions - cells @ cell
+        return positions - cells @ frame.vectors
 
 
 class PairList(Reference):
@@ -179,9 +180,8 @@ class PairList(Reference):
 
     Attributes
     ----------
-    senders, receivers : (pairs,)
-    shifts : (pairs, 3), float64
-        Cells between the two: ``positions[j] + shift @ cell - positions[i]`` is the vector.
+    candidates
+        The pairs.
     follower : PairList, optional
         The list that was used after this one, a good guess for the next time.
     """
@@ -196,13 +196,11 @@ class PairList(Reference):
     ) -> None:
         super().__init__(positions, cell, pbc, reach)
         pairs = find_pairs(self.positions, cell, pbc, sum(reach))
-        self.receivers, self.senders, self.shifts = (
-            torch.from_numpy(part).to(device) for part in pairs
-        )
+        self.candidates = candidates_of(len(positions), *pairs, None, device)
         self.follower: PairList | None = None
 
     def __len__(self) -> int:
-        return len(self.senders)
+        return len(self.candidates.senders)
 
 
 class PairStore:
@@ -219,6 +217,8 @@ class PairStore:
         Where the pairs are kept.
     most_pairs
         Kept in all lists together.
+    most_lists
+        All of them are looked at for a structure that none serves.
 
     Attributes
     ----------
@@ -232,12 +232,14 @@ class PairStore:
         reach: Reach,
         device: torch.device,
         most_pairs: int = MOST_PAIRS,
+        most_lists: int = MOST_LISTS,
     ) -> None:
         self.built = 0
         self._pbc = pbc
         self._reach = reach
         self._device = device
         self._most_pairs = most_pairs
+        self._most_lists = most_lists
         self._lists: list[PairList] = []  # the latest used comes first
 
     def find(self, positions: np.ndarray, cell: np.ndarray) -> tuple[PairList, np.ndarray]:
@@ -265,8 +267,8 @@ class PairStore:
         return None
 
     def _keep(self, pairs: PairList) -> None:
-        """Put a list first, and drop the last ones while there are too many pairs."""
-        rest = [other for other in self._lists if other is not pairs]
+        """Put a list first, and drop the last ones while there are too many, or too many pairs."""
+        rest = [other for other in self._lists if other is not pairs][: self._most_lists - 1]
         total = len(pairs) + sum(map(len, rest))
         while rest and total > self._most_pairs:
             total -= len(rest.pop())

@@ -36,11 +36,15 @@ def atomic_forces(graph: Graph, gradients: torch.Tensor) -> torch.Tensor:
     """
     pull = gradients.double()
     forces = torch.zeros((len(graph.atomic_numbers), 3), dtype=pull.dtype, device=pull.device)
-    return forces.index_add_(0, graph.receivers, pull).index_add_(0, graph.senders, -pull)
+    forces.index_add_(0, graph.receivers, pull)
+    return forces.index_add_(0, graph.senders, pull, alpha=-1)
 
 
 def virials(graph: Graph, gradients: torch.Tensor) -> torch.Tensor:
     """Virial of each system, -dE/dstrain, (systems, 3, 3), eV, float64."""
-    products = -graph.vectors.double().unsqueeze(2) * gradients.double().unsqueeze(1)
+    vectors, pull = graph.vectors.double(), gradients.double()
+    if len(graph.natoms) == 1:
+        return -(vectors.t() @ pull).unsqueeze(0)
+    products = -vectors.unsqueeze(2) * pull.unsqueeze(1)
     sums = torch.zeros((len(graph.natoms), 3, 3), dtype=products.dtype, device=products.device)
-    return sums.index_add_(0, graph.systems[graph.receivers], products)
+    return sums.index_add_(0, graph.systems.index_select(0, graph.receivers), products)

@@ -23,8 +23,8 @@ _RUN_BY_LOADING = (b"__setstate__", b"classes")
 _OPERATORS = """
     Int __derive_index __getitem__ __isnot__ __range_length _set_item add append bmm cat chunk
     contiguous copy_ div embedding eq exp flatten floordiv full_like ge gt index index_add
-    index_copy layer_norm len linear list lt matmul mean mul narrow neg ones_like pad pow
-    reciprocal reshape rsqrt select sigmoid silu silu_ size slice softmax split sqrt square
+    index_copy index_select layer_norm len linear list lt matmul mean mul narrow neg ones_like pad
+    pow reciprocal reshape rsqrt select sigmoid silu silu_ size slice softmax split sqrt square
     squeeze stack sub sum tensor to transpose unbind unsqueeze view where zeros zeros_like
 """
 _STRUCTURE = """

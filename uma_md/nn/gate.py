@@ -46,5 +46,7 @@ class NodeGate(nn.Module):
 
     def forward(self, gates: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """Gate (rows, (lmax + 1)**2, channels) by gates (rows, lmax * channels)."""
-        values = torch.sigmoid(gates).view(-1, self.lmax, self.channels)[:, self.expand]
-        return torch.cat((nn.functional.silu(x[:, :1]), x[:, 1:] * values), dim=1)
+        values = torch.sigmoid(gates).view(-1, self.lmax, self.channels)
+        scalars, others = x.split([1, x.shape[1] - 1], dim=1)
+        others = others * values.index_select(1, self.expand)
+        return torch.cat((nn.functional.silu(scalars), others), dim=1)

@@ -21,6 +21,7 @@ class RMSNorm(nn.Module):
         super().__init__()
         lmax, channels = config.lmax, config.channels
         self.epsilon = 1e-5
+        self.others = (lmax + 1) ** 2 - 1  # coefficients that are no scalars
         self.weight = nn.Parameter(torch.empty(lmax + 1, channels))
         self.bias = nn.Parameter(torch.empty(channels))
         degree = torch.cat([torch.full((2 * ell + 1,), ell) for ell in range(lmax + 1)])
@@ -30,8 +31,9 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Normalize (rows, (lmax + 1)**2, channels)."""
-        scalars = x[:, :1]
-        centered = torch.cat((scalars - scalars.mean(dim=2, keepdim=True), x[:, 1:]), dim=1)
+        scalars, others = x.split([1, self.others], dim=1)
+        centered = torch.cat((scalars - scalars.mean(dim=2, keepdim=True), others), dim=1)
         mean_square = (centered.square() * self.degree_weight).sum(dim=(1, 2), keepdim=True)
-        scaled = centered * torch.rsqrt(mean_square + self.epsilon) * self.weight[self.degree]
-        return torch.cat((scaled[:, :1] + self.bias, scaled[:, 1:]), dim=1)
+        weight = self.weight.index_select(0, self.degree)
+        bias = nn.functional.pad(self.bias.unsqueeze(0), (0, 0, 0, self.others))
+        return centered * torch.rsqrt(mean_square + self.epsilon) * weight + bias

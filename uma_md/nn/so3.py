@@ -10,14 +10,14 @@ class SO3Linear(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, lmax: int) -> None:
         super().__init__()
-        self.lmax = lmax
+        self.sizes = [2 * degree + 1 for degree in range(lmax + 1)]
         self.weight = nn.Parameter(torch.empty(lmax + 1, out_channels, in_channels))
         self.bias = nn.Parameter(torch.empty(out_channels))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map (rows, (lmax + 1)**2, in_channels) to (..., out_channels)."""
-        out = [nn.functional.linear(x[:, :1], self.weight[0], self.bias)]
-        for degree in range(1, self.lmax + 1):
-            part = x.narrow(1, degree * degree, 2 * degree + 1)
-            out.append(nn.functional.linear(part, self.weight[degree]))
+        parts = x.split(self.sizes, dim=1)
+        out = [nn.functional.linear(parts[0], self.weight[0], self.bias)]
+        for degree in range(1, len(parts)):
+            out.append(nn.functional.linear(parts[degree], self.weight[degree]))  # noqa: PERF401
         return torch.cat(out, dim=1)

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from uma_md.candidates import EdgeSelector, candidates_of
 from uma_md.frame import Frame
-from uma_md.graph import Edges, Graph, select_edges
+from uma_md.graph import Graph, Limits
 from uma_md.neighbors import ROUNDING, Pairs, find_pairs
 from uma_md.system import System
 
@@ -99,6 +100,7 @@ class Part:
         device: torch.device,
     ) -> None:
         self._device = device
+        self._select = EdgeSelector()
         self._natoms = np.array([len(system.positions) for system in systems])
         first = np.cumsum(self._natoms) - self._natoms
         self.owned = np.flatnonzero(owners == rank)
@@ -113,10 +115,14 @@ class Part:
         row_of[self._atoms] = np.arange(len(self._atoms))
         counts = np.array([len(pairs.senders) for pairs in ends])
         numbers = np.concatenate([system.atomic_numbers for system in systems])
-        self._senders = self._tensor(row_of[senders])
-        self._receivers = self._tensor(row_of[receivers])
-        self._shifts = self._tensor(np.concatenate([pairs.shifts for pairs in ends]))
-        self._pair_systems = self._tensor(np.repeat(np.arange(len(systems)), counts))
+        self._candidates = candidates_of(
+            len(self._atoms),
+            row_of[receivers],
+            row_of[senders],
+            np.concatenate([pairs.shifts for pairs in ends]),
+            np.repeat(np.arange(len(systems)), counts),
+            device,
+        )
         self._numbers = self._tensor(numbers[self._atoms].astype(np.int64))
         system_of = np.repeat(np.arange(len(systems)), self._natoms)[self.owned]
         self._systems = self._tensor(system_of)
@@ -154,15 +160,13 @@ class Part:
         ValueError
             When two atoms are at one place, or an atom has too many neighbors.
         """
-        points = self._tensor(positions[self._atoms])
-        boxes = self._tensor(np.asarray(cells, dtype=np.float64))
-        if len(boxes) == 1:
-            shifts = self._shifts @ boxes[0]
-        else:
-            shifts = (self._shifts.unsqueeze(1) @ boxes[self._pair_systems]).squeeze(1)
-        vectors = points[self._senders] - points[self._receivers] + shifts
-        candidates = Edges(vectors, self._senders, self._receivers)
-        edges = select_edges(candidates, self._owned_atoms, cutoff, max_neighbors)
+        edges = self._select(
+            self._candidates,
+            self._tensor(positions[self._atoms]),
+            self._tensor(np.asarray(cells, dtype=np.float64)),
+            self._owned_atoms,
+            Limits(cutoff, max_neighbors),
+        )
         return Graph(*edges, self._numbers, self._systems, self._tensor(self._natoms))
 
     def _tensor(self, array: np.ndarray) -> torch.Tensor:

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+#include "memory_planner.h"
+
+#include <ATen/DeviceAccelerator.h>
+
+#include <algorithm>
+#include <fstream>
+#include <string>
+#include <unistd.h>
+
+namespace uma {
+namespace {
+
+constexpr int64_t LARGE_CHUNK = 16384;    // edges that keep an accelerator busy
+constexpr int64_t CHUNK_ON_CPU = 1024;    // edges whose features stay in the caches
+
+// MemAvailable counts the file cache, which the system gives back; sysconf does not.
+double available_on_host()
+{
+  std::ifstream meminfo("/proc/meminfo");
+  std::string name, unit;
+  for (int64_t kibibytes; meminfo >> name >> kibibytes; std::getline(meminfo, unit)) {
+    if (name == "MemAvailable:") return 1024.0 * double(kibibytes);
+  }
+  return 0.5 * double(sysconf(_SC_PHYS_PAGES)) * double(sysconf(_SC_PAGESIZE));
+}
+
+double free_on_device(c10::DeviceIndex index)
+{
+  const auto [free, total] = at::accelerator::getMemoryInfo(index);
+  const auto stats = at::accelerator::getDeviceStats(index);
+  return double(free) + double(stats.reserved_bytes[0].current - stats.allocated_bytes[0].current);
+}
+
+}    // namespace
+
+double available_memory(c10::Device device, int sharers)
+{
+  if (device.is_cpu()) return available_on_host() / (2 * sharers);
+  return free_on_device(device.index()) * (sharers == 1 ? 0.8 : 0.5 / sharers);
+}
+
+MemoryPlanner::MemoryPlanner(RecomputeChoice recompute, std::optional<int64_t> chunk,
+                             int64_t bytes_per_edge, int64_t num_layers, c10::Device device,
+                             int sharers) :
+    recompute_(recompute),
+    chunk_(chunk),
+    bytes_per_edge_(double(bytes_per_edge)),
+    num_layers_(num_layers),
+    device_(device),
+    sharers_(sharers)
+{
+}
+
+const Plan &MemoryPlanner::operator()(int64_t num_edges)
+{
+  if (planned_edges_ < 0 || double(num_edges) > 1.1 * double(planned_edges_)) {
+    plan_ = new_plan(num_edges);
+    planned_edges_ = num_edges;
+  }
+  return plan_;
+}
+
+Plan MemoryPlanner::new_plan(int64_t num_edges) const
+{
+  const double needed = double(num_edges) * double(num_layers_) * bytes_per_edge_;
+  const bool automatic = recompute_ == RecomputeChoice::Auto;
+  const double available = automatic || !chunk_ ? available_memory(device_, sharers_) : 0.0;
+  const bool keep = automatic ? needed <= available : recompute_ == RecomputeChoice::Off;
+  if (chunk_) return {keep, *chunk_};
+  if (device_.is_cpu()) return {keep, CHUNK_ON_CPU};
+  if (!keep) return {keep, LARGE_CHUNK};
+  // A chunk's gradients take about as much again as what it keeps.
+  const double room = (available - needed) / (2.0 * bytes_per_edge_);
+  return {keep, std::max(LARGE_CHUNK, int64_t(std::min(room, 1.1 * double(num_edges))))};
+}
+
+}    // namespace uma

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: MIT
+"""Pairs of atoms that may become edges, kept where edges are computed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from uma_md.graph import Edges, Limits, check_edges
+
+
+class Candidates(NamedTuple):
+    """Pairs of points: the atoms' rows, followed by images of rows in other cells.
+
+    An image is one point, however many pairs it is in, so that few are computed in each step.
+
+    Attributes
+    ----------
+    receivers, senders : (pairs,) int32
+        Points; the receivers are rows.
+    num_rows
+    image_rows : (images,) int64
+        Row of each image.
+    image_shifts : (images, 3) float64
+        Whole cells to each image.
+    image_systems : (images,) int64
+        The system that each image belongs to.
+    """
+
+    receivers: torch.Tensor
+    senders: torch.Tensor
+    num_rows: int
+    image_rows: torch.Tensor
+    image_shifts: torch.Tensor
+    image_systems: torch.Tensor
+
+    def points(self, positions: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
+        """Coordinates of all points, (3, points), from those of rows and the systems' cells."""
+        if len(cells) == 1:
+            shifts = self.image_shifts @ cells[0]
+        else:
+            boxes = cells.index_select(0, self.image_systems)
+            shifts = (self.image_shifts.unsqueeze(1) @ boxes).squeeze(1)
+        images = positions.index_select(0, self.image_rows) + shifts
+        return torch.cat((positions, images)).t().contiguous()
+
+
+def candidates_of(
+    num_rows: int,
+    receivers: np.ndarray,
+    senders: np.ndarray,
+    shifts: np.ndarray,
+    systems: np.ndarray | None,
+    device: torch.device,
+) -> Candidates:
+    """Pairs of rows with whole cells between them, as pairs of points on a device.
+
+    Parameters
+    ----------
+    num_rows
+    receivers, senders : (pairs,)
+        Rows.
+    shifts : (pairs, 3)
+        Whole cells between the two.
+    systems : (pairs,), optional
+        The system that each pair belongs to, where there are several.
+    device
+    """
+    points = senders.astype(np.int32)
+    away = np.flatnonzero(shifts.any(axis=1))
+    images = np.zeros((0, 4))
+    if len(away):
+        images, number = _unique_rows(np.column_stack((senders[away], shifts[away])))
+        points[away] = num_rows + number
+    rows = images[:, 0].astype(np.int64)
+    system_of = np.zeros_like(rows)
+    if systems is not None and len(away):
+        system_of[points[away] - num_rows] = systems[away]
+
+    def on_device(array: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+
+    return Candidates(
+        on_device(receivers.astype(np.int32)),
+        on_device(points),
+        num_rows,
+        on_device(rows),
+        on_device(images[:, 1:].astype(np.float64)),
+        on_device(system_of),
+    )
+
+
+def _unique_rows(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of whole numbers that differ, and for each row of the table the number of its own."""
+    whole = table.astype(np.int64)
+    spans = np.ptp(whole, axis=0) + 1
+    if np.prod(spans, dtype=float) > 2**62:
+        unique, number = np.unique(whole, axis=0, return_inverse=True)
+        return unique, number.ravel()
+    keys = np.ravel_multi_index(tuple((whole - whole.min(axis=0)).T), tuple(spans))
+    _, first, number = np.unique(keys, return_index=True, return_inverse=True)
+    return whole[first], number
+
+
+def side_by_side(parts: Sequence[Candidates]) -> Candidates:
+    """Candidates of several systems as those of one graph; each part is one system's."""
+    if len(parts) == 1:
+        return parts[0]
+    rows = np.array([part.num_rows for part in parts])
+    images = np.array([len(part.image_rows) for part in parts])
+    first_row, first_image = np.cumsum(rows) - rows, np.cumsum(images) - images
+    total = int(rows.sum())
+    senders, systems = [], []
+    for number, part in enumerate(parts):
+        to_image = total + int(first_image[number]) - part.num_rows
+        is_row = part.senders < part.num_rows
+        points = torch.where(is_row, part.senders + int(first_row[number]), part.senders + to_image)
+        senders.append(points)
+        systems.append(torch.full_like(part.image_rows, number))
+    starts = [(part, int(start)) for part, start in zip(parts, first_row, strict=True)]
+    return Candidates(
+        torch.cat([part.receivers + start for part, start in starts]),
+        torch.cat(senders),
+        total,
+        torch.cat([part.image_rows + start for part, start in starts]),
+        torch.cat([part.image_shifts for part in parts]),
+        torch.cat(systems),
+    )
+
+
+class EdgeSelector:
+    """Selects the candidates within the cutoff, in memory that it keeps between calls.
+
+    Coordinates are handled one axis after the other, and their memory is used again: on CPUs
+    rows of three numbers and memory that is new take several times as long.
+    """
+
+    def __init__(self) -> None:
+        self._memory = torch.empty((5, 0), dtype=torch.float64)
+
+    def __call__(
+        self,
+        candidates: Candidates,
+        positions: torch.Tensor,
+        cells: torch.Tensor,
+        atoms: torch.Tensor,
+        limits: Limits,
+    ) -> Edges:
+        """Select the edges; waits for the device twice.
+
+        Parameters
+        ----------
+        candidates
+        positions : (rows, 3), angstrom, float64
+        cells : (systems, 3, 3), angstrom, float64
+        atoms : (owned,)
+            Number of each owned row's atom in its structure, for messages.
+        limits
+
+        Raises
+        ------
+        ValueError
+            When two atoms are at one place, or an atom has too many neighbors.
+        """
+        senders, receivers = candidates.senders, candidates.receivers
+        *vectors, squares, other = self._room(len(senders), positions.device)
+        squares.zero_()
+        points = candidates.points(positions, cells)
+        for along, coordinates in zip(vectors, points, strict=True):
+            torch.index_select(coordinates, 0, senders, out=along)
+            torch.index_select(coordinates, 0, receivers, out=other)
+            squares.addcmul_(along.sub_(other), along)
+        near = _where(squares < limits.cutoff**2)
+        near_vectors = torch.empty((len(near), 3), dtype=squares.dtype, device=squares.device)
+        for axis, along in enumerate(vectors):
+            near_vectors[:, axis] = along.index_select(0, near)
+        near_senders = senders.index_select(0, near)
+        if len(candidates.image_rows):
+            rows = torch.arange(candidates.num_rows, device=near.device)
+            near_senders = torch.cat((rows, candidates.image_rows)).index_select(0, near_senders)
+        near_receivers = receivers.index_select(0, near).long()
+        edges = Edges(near_vectors, near_senders.long(), near_receivers)
+        if len(near):
+            check_edges(edges, squares, atoms, limits)
+        return edges
+
+    def _room(self, pairs: int, device: torch.device) -> tuple[torch.Tensor, ...]:
+        """Five arrays of so many numbers."""
+        if self._memory.shape[1] < pairs or self._memory.device != device:
+            self._memory = torch.empty((5, pairs), dtype=torch.float64, device=device)
+        return self._memory[:, :pairs].unbind(0)
+
+
+def _where(mask: torch.Tensor) -> torch.Tensor:
+    """Numbers of the true ones; NumPy finds them ten times as fast."""
+    if mask.device.type == "cpu":
+        return torch.from_numpy(np.flatnonzero(mask.numpy()))
+    return mask.nonzero().squeeze(1)
