@@ -9,8 +9,10 @@
 #include "halo_exchange.h"
 #include "memory_planner.h"
 #include "scripted_model.h"
+#include "trace.h"
 
-#include <functional>
+#include "kernels/edge_stages.h"
+
 #include <utility>
 #include <vector>
 
@@ -25,57 +27,29 @@ class Evaluator {
  public:
   Evaluator(ScriptedModel &model, HaloExchange &exchange);
 
-  // Collective. 'plan' says whether messages are kept, and how many edges are handled at a time;
+  // Collective. 'plan' says what is kept of messages, and how many edges are handled at a time;
   // 'natoms' counts the atoms of the whole system.
-  Evaluation operator()(const EdgeGraph &graph, const Plan &plan, int64_t natoms);
+  Evaluation operator()(const EdgeGraph &graph, kernels::EdgeStages &edges, const Plan &plan,
+                        int64_t natoms);
 
  private:
-  using Tensors = std::vector<at::Tensor>;
-
-  // A value, and the leaves that it was computed from with gradients on.
-  struct Trace {
-    at::Tensor value;
-    Tensors leaves;
-  };
-
   // What the forward sweep leaves of a layer for the reverse sweep.
   struct LayerTrace {
     at::Tensor x, h, m;
     at::Tensor updated, sums;    // defined for models with balanced channels
-    std::vector<Trace> kept;     // messages, chunk by chunk
   };
 
-  // A run of edges, and what every edge stage takes of them.
-  struct Chunk {
-    int64_t first, count;
-    at::Tensor senders, receivers, vectors, sender_numbers, receiver_numbers;
-  };
-
-  static Trace trace(const std::function<at::Tensor(const Tensors &)> &function,
-                     const Tensors &inputs);
-  static Tensors pull_back(const Trace &trace, const at::Tensor &gradient);
-
-  std::vector<Chunk> chunks(const EdgeGraph &graph) const;
-  at::Tensor forward(const EdgeGraph &graph, bool keep);
-  at::Tensor embed(const EdgeGraph &graph, const std::vector<Chunk> &chunks);
-  void gather_messages(const std::vector<Chunk> &chunks, int64_t layer, LayerTrace &trace,
-                       bool keep);
+  at::Tensor forward(const EdgeGraph &graph, kernels::EdgeStages &edges, kernels::Keep keep);
   at::Tensor update(int64_t layer, LayerTrace &trace, const at::Tensor &x);
   std::pair<at::Tensor, at::Tensor> readout(const EdgeGraph &graph, const at::Tensor &x);
-  Trace traced_messages(int64_t layer, const at::Tensor &h, const Chunk &chunk);
-  at::Tensor reverse(const EdgeGraph &graph, at::Tensor g);
-  at::Tensor reverse_layer(const std::vector<Chunk> &chunks, int64_t layer, LayerTrace &trace,
-                           const at::Tensor &g, at::Tensor &gradients);
+  void reverse(kernels::EdgeStages &edges, at::Tensor g);
+  at::Tensor reverse_layer(kernels::EdgeStages &edges, int64_t layer, const LayerTrace &trace,
+                           const at::Tensor &g);
   Tensors reverse_update(int64_t layer, const LayerTrace &trace, at::Tensor g);
   at::Tensor reverse_balance(const LayerTrace &trace, const at::Tensor &g);
-  at::Tensor reverse_messages(const std::vector<Chunk> &chunks, int64_t layer, LayerTrace &trace,
-                              const at::Tensor &g_m, at::Tensor &gradients);
-  void reverse_edge_embedding(const std::vector<Chunk> &chunks, const at::Tensor &g,
-                              at::Tensor &gradients);
 
   ScriptedModel &model_;
   HaloExchange &exchange_;
-  int64_t chunk_ = 1;
   int64_t natoms_ = 0;
   std::vector<LayerTrace> traces_;
 };

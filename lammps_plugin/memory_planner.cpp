@@ -10,6 +10,9 @@
 #include <unistd.h>
 
 namespace uma {
+
+using kernels::Keep;
+
 namespace {
 
 constexpr int64_t LARGE_CHUNK = 16384;    // edges that keep an accelerator busy
@@ -42,38 +45,48 @@ double available_memory(c10::Device device, int sharers)
 }
 
 MemoryPlanner::MemoryPlanner(RecomputeChoice recompute, std::optional<int64_t> chunk,
-                             int64_t bytes_per_edge, int64_t num_layers, c10::Device device,
-                             int sharers) :
+                             int64_t num_layers, c10::Device device, int sharers) :
     recompute_(recompute),
     chunk_(chunk),
-    bytes_per_edge_(double(bytes_per_edge)),
     num_layers_(num_layers),
     device_(device),
     sharers_(sharers)
 {
 }
 
-const Plan &MemoryPlanner::operator()(int64_t num_edges)
+const Plan &MemoryPlanner::operator()(int64_t num_edges, const kernels::EdgeStages &stages)
 {
   if (planned_edges_ < 0 || double(num_edges) > 1.1 * double(planned_edges_)) {
-    plan_ = new_plan(num_edges);
+    plan_ = new_plan(num_edges, stages);
     planned_edges_ = num_edges;
   }
   return plan_;
 }
 
-Plan MemoryPlanner::new_plan(int64_t num_edges) const
+Plan MemoryPlanner::new_plan(int64_t num_edges, const kernels::EdgeStages &stages) const
 {
-  const double needed = double(num_edges) * double(num_layers_) * bytes_per_edge_;
-  const bool automatic = recompute_ == RecomputeChoice::Auto;
-  const double available = automatic || !chunk_ ? available_memory(device_, sharers_) : 0.0;
-  const bool keep = automatic ? needed <= available : recompute_ == RecomputeChoice::Off;
+  const bool measured = recompute_ == RecomputeChoice::Auto || !chunk_;
+  const double available = measured ? available_memory(device_, sharers_) : 0.0;
+  const double rows = double(num_edges) * double(num_layers_);
+  const Keep keep = choose(rows, stages, available);
   if (chunk_) return {keep, *chunk_};
   if (device_.is_cpu()) return {keep, CHUNK_ON_CPU};
-  if (!keep) return {keep, LARGE_CHUNK};
+  if (keep == Keep::Nothing) return {keep, LARGE_CHUNK};
   // A chunk's gradients take about as much again as what it keeps.
-  const double room = (available - needed) / (2.0 * bytes_per_edge_);
+  const auto bytes = double(stages.bytes_per_edge(keep));
+  const double room = (available - rows * bytes) / (2.0 * bytes);
   return {keep, std::max(LARGE_CHUNK, int64_t(std::min(room, 1.1 * double(num_edges))))};
+}
+
+// The most that may be kept of so many edges in all layers.
+Keep MemoryPlanner::choose(double rows, const kernels::EdgeStages &stages, double available) const
+{
+  if (recompute_ == RecomputeChoice::On) return Keep::Nothing;
+  if (recompute_ == RecomputeChoice::Off) return Keep::All;
+  for (const Keep keep : {Keep::All, Keep::First}) {
+    if (rows * double(stages.bytes_per_edge(keep)) <= available) return keep;
+  }
+  return Keep::Nothing;
 }
 
 }    // namespace uma

@@ -7,6 +7,8 @@
 
 #include "options.h"
 
+#include "kernels/edge_stages.h"
+
 #include <c10/core/Device.h>
 #include <cstdint>
 #include <optional>
@@ -19,28 +21,28 @@ namespace uma {
 double available_memory(c10::Device device, int sharers);
 
 struct Plan {
-  bool keep = false;    // the graph of all messages for the reverse sweep, or recompute them
-  int64_t chunk = 1;    // edges handled at a time
+  kernels::Keep keep = kernels::Keep::Nothing;    // of messages for the reverse sweep
+  int64_t chunk = 1;                              // edges handled at a time
 };
 
 // What is chosen stays until there are a tenth more edges than it was chosen for, so that the steps
 // of a run are alike.
 class MemoryPlanner {
  public:
-  // chunk: by device and memory where it is not given. bytes_per_edge: kept by an edge in a layer.
-  MemoryPlanner(RecomputeChoice recompute, std::optional<int64_t> chunk, int64_t bytes_per_edge,
-                int64_t num_layers, c10::Device device, int sharers);
+  // chunk: by device and memory where it is not given.
+  MemoryPlanner(RecomputeChoice recompute, std::optional<int64_t> chunk, int64_t num_layers,
+                c10::Device device, int sharers);
 
-  // The plan for a graph of so many edges.
-  const Plan &operator()(int64_t num_edges);
+  // The plan for a graph of so many edges, of which the stages keep what they say.
+  const Plan &operator()(int64_t num_edges, const kernels::EdgeStages &stages);
   const Plan &latest() const { return plan_; }
 
  private:
-  Plan new_plan(int64_t num_edges) const;
+  Plan new_plan(int64_t num_edges, const kernels::EdgeStages &stages) const;
+  kernels::Keep choose(double rows, const kernels::EdgeStages &stages, double available) const;
 
   RecomputeChoice recompute_;
   std::optional<int64_t> chunk_;
-  double bytes_per_edge_;
   int64_t num_layers_;
   c10::Device device_;
   int sharers_;

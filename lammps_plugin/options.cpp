@@ -51,7 +51,7 @@ struct Keyword {
 
 constexpr int64_t LARGEST_CHUNK = int64_t(1) << 31;
 
-constexpr std::array<Keyword, 7> KEYWORDS{{
+constexpr std::array<Keyword, 8> KEYWORDS{{
     {"device", "auto, cpu, cuda or xpu",
      [](Options &options, const std::string &value) {
        return choose(options.device, value,
@@ -78,6 +78,13 @@ constexpr std::array<Keyword, 7> KEYWORDS{{
                      {{"auto", RecomputeChoice::Auto},
                       {"on", RecomputeChoice::On},
                       {"off", RecomputeChoice::Off}});
+     }},
+    {"engine", "auto, kernels or portable",
+     [](Options &options, const std::string &value) {
+       return choose(options.engine, value,
+                     {{"auto", EngineChoice::Auto},
+                      {"kernels", EngineChoice::Kernels},
+                      {"portable", EngineChoice::Portable}});
      }},
     {"exchange", "auto, host or device",
      [](Options &options, const std::string &value) {

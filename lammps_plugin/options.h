@@ -13,11 +13,13 @@ namespace uma {
 
 enum class DeviceChoice { Auto, CPU, CUDA, XPU };
 enum class RecomputeChoice { Auto, On, Off };
+enum class EngineChoice { Auto, Kernels, Portable };
 enum class ExchangeChoice { Auto, Host, Device };
 
 struct Options {
   DeviceChoice device = DeviceChoice::Auto;
   RecomputeChoice recompute = RecomputeChoice::Auto;
+  EngineChoice engine = EngineChoice::Auto;
   ExchangeChoice exchange = ExchangeChoice::Auto;
   bool trust = false;               // run the code of files that 'uma-md export' did not write
   std::optional<int64_t> charge;    // of the whole system, in units of e; unset: the file's

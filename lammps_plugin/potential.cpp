@@ -2,6 +2,8 @@
 
 #include "potential.h"
 
+#include "portable_stages.h"
+
 #include "fmt/format.h"
 
 #include <ATen/Parallel.h>
@@ -67,6 +69,15 @@ std::string range(const std::vector<int64_t> &values)
   return *least == *most ? fmt::format("{}", *most) : fmt::format("{} to {}", *least, *most);
 }
 
+// What keeps the kernels from serving, or nothing.
+std::string obstacle(const ScriptedModel &model)
+{
+  const auto device = model.device();
+  if (!kernels::EdgeStages::supports(device)) return "there are none for " + device.str();
+  if (!model.has_weights()) return "the file was exported by an older uma-md";
+  return "";
+}
+
 }    // namespace
 
 Potential::Potential(const std::string &file, const Options &options, Placement placement) :
@@ -75,12 +86,17 @@ Potential::Potential(const std::string &file, const Options &options, Placement 
     model_(file, placement.device, options.trust),
     graph_(placement.device, model_.dtype(), model_.metadata().cutoff,
            model_.metadata().max_neighbors),
-    plan_(options.recompute, options.chunk, model_.metadata().bytes_per_edge, model_.num_layers(),
-          placement.device, placement.sharers)
+    plan_(options.recompute, options.chunk, model_.num_layers(), placement.device,
+          placement.sharers)
 {
   check_merged(metadata(), options_);
   options_.charge = options_.charge.value_or(metadata().charge);
   options_.spin = options_.spin.value_or(metadata().spin);
+  const auto missing = obstacle(model_);
+  if (options_.engine == EngineChoice::Kernels && !missing.empty()) {
+    throw std::runtime_error("pair_style uma: engine kernels needs kernels, but " + missing +
+                             "; use engine auto or portable");
+  }
 }
 
 int Potential::atomic_number(const std::string &symbol) const
@@ -116,6 +132,11 @@ void Potential::merge(const std::vector<int64_t> &counts)
   auto per_number = at::zeros({model_.max_num_elements()}, at::kLong);
   for (size_t z = 0; z < counts.size(); z++) per_number[int64_t(z)] = counts[z];
   model_.merge(per_number, *options_.charge, *options_.spin);
+  if (options_.engine == EngineChoice::Portable || !obstacle(model_).empty()) {
+    stages_ = std::make_unique<PortableStages>(model_);
+  } else {
+    stages_ = kernels::EdgeStages::make(model_.weights());
+  }
   merges_.seconds +=
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   merges_.count++;
@@ -164,8 +185,8 @@ Result Potential::evaluate(const double *positions, int64_t num_atoms, bool with
 {
   graph_.update(on_device(positions, num_atoms));
   if (natoms_ > 0) {
-    const auto &plan = plan_(graph_.num_edges());
-    return read((*evaluator_)(graph_, plan, natoms_), num_atoms, with_atom_virials);
+    const auto &plan = plan_(graph_.num_edges(), *stages_);
+    return read((*evaluator_)(graph_, *stages_, plan, natoms_), num_atoms, with_atom_virials);
   }
   Result result;
   result.energies = at::zeros({0}, at::kDouble);
@@ -233,11 +254,13 @@ std::string Potential::description(MPI_Comm world) const
   return fmt::format("pair_style uma: model {}, task {}, charge {}, spin {}, {}, cutoff {} A\n"
                      "  composition: {} ({} atoms){}\n"
                      "  devices: {}\n"
+                     "  engine: {}\n"
                      "  memory: {}, chunks of {} edges\n",
                      record.model_id, record.task, *options_.charge, *options_.spin, record.dtype,
                      record.cutoff, formula(counts_), natoms_,
                      record.composition ? ", merged at export" : "", describe_devices(world),
-                     describe_memory(world), range(gather(plan_.latest().chunk, world)));
+                     describe_engine(), describe_memory(world),
+                     range(gather(plan_.latest().chunk, world)));
 }
 
 std::string Potential::describe_devices(MPI_Comm world) const
@@ -258,15 +281,26 @@ std::string Potential::describe_devices(MPI_Comm world) const
                                                  : "; messages from device memory");
 }
 
+std::string Potential::describe_engine() const
+{
+  if (options_.engine == EngineChoice::Portable) return "portable";
+  const auto missing = obstacle(model_);
+  return missing.empty() ? "kernels" : fmt::format("portable ({})", missing);
+}
+
 std::string Potential::describe_memory(MPI_Comm world) const
 {
-  const auto keeping = gather(plan_.latest().keep, world);
-  const auto ranks = std::count(keeping.begin(), keeping.end(), 1);
-  if (ranks == 0) return "messages recomputed in the reverse sweep";
-  if (ranks == int64_t(keeping.size())) return "messages kept for the reverse sweep";
-  return fmt::format("messages kept for the reverse sweep on {} of {} ranks, recomputed on the "
-                     "others",
-                     ranks, keeping.size());
+  const auto keeping = gather(int(plan_.latest().keep), world);
+  const auto ranks = [&](kernels::Keep keep) {
+    return std::count(keeping.begin(), keeping.end(), int(keep));
+  };
+  const auto all = int64_t(keeping.size());
+  if (ranks(kernels::Keep::Nothing) == all) return "messages recomputed in the reverse sweep";
+  if (ranks(kernels::Keep::First) == all) return "messages partly kept for the reverse sweep";
+  if (ranks(kernels::Keep::All) == all) return "messages kept for the reverse sweep";
+  return fmt::format("messages kept for the reverse sweep on {} of {} ranks, partly on {}, "
+                     "recomputed on the others",
+                     ranks(kernels::Keep::All), all, ranks(kernels::Keep::First));
 }
 
 }    // namespace uma

@@ -78,6 +78,7 @@ class Potential {
   at::Tensor on_device(const double *positions, int64_t num_atoms);
   Result read(const Evaluation &evaluation, int64_t num_atoms, bool with_atom_virials) const;
   std::string describe_devices(MPI_Comm world) const;
+  std::string describe_engine() const;
   std::string describe_memory(MPI_Comm world) const;
   void check_composition(const std::vector<int64_t> &counts) const;
   std::string formula(const std::vector<int64_t> &counts) const;
@@ -88,6 +89,7 @@ class Potential {
   EdgeGraph graph_;
   std::unique_ptr<HaloExchange> exchange_;
   std::unique_ptr<Evaluator> evaluator_;
+  std::unique_ptr<kernels::EdgeStages> stages_;    // of the merged network
   std::vector<int64_t> counts_;
   int64_t natoms_ = 0;
   Merges merges_;

@@ -161,6 +161,8 @@ ScriptedModel::ScriptedModel(const std::string &file, at::Device device, bool tr
   module_->eval();
   for (auto parameter : module_->parameters()) parameter.set_requires_grad(false);
   dtype_ = metadata_.dtype == "float64" ? at::kDouble : at::kFloat;
+  lmax_ = module_->attr("lmax").toInt();
+  channels_ = module_->attr("sphere_channels").toInt();
   num_layers_ = module_->attr("num_layers").toInt();
   num_balanced_ = module_->attr("num_balanced").toInt();
   max_num_elements_ = module_->attr("max_num_elements").toInt();
@@ -186,6 +188,23 @@ void ScriptedModel::merge(const at::Tensor &counts, int64_t charge, int64_t spin
   const at::NoGradGuard no_grad;
   const torch::jit::GraphOptimizerEnabledGuard plain(false);
   module_->get_method("merge")({counts, charge, spin});
+}
+
+bool ScriptedModel::has_weights() const
+{
+  return module_->find_method("message_weights").has_value();
+}
+
+kernels::Weights ScriptedModel::weights()
+{
+  const at::NoGradGuard no_grad;
+  const torch::jit::GraphOptimizerEnabledGuard plain(false);
+  kernels::Weights weights{lmax_, metadata_.cutoff, {}, {}};
+  weights.edges = module_->get_method("edge_weights")({}).toTensorVector();
+  for (int64_t layer = 0; layer < num_layers_; layer++) {
+    weights.layers.push_back(module_->get_method("message_weights")({layer}).toTensorVector());
+  }
+  return weights;
 }
 
 at::Tensor ScriptedModel::embed(const at::Tensor &atomic_numbers)

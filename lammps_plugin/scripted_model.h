@@ -4,6 +4,8 @@
 #ifndef UMA_SCRIPTED_MODEL_H
 #define UMA_SCRIPTED_MODEL_H
 
+#include "kernels/edge_stages.h"
+
 #include <ATen/core/Tensor.h>
 #include <cstdint>
 #include <map>
@@ -41,12 +43,19 @@ class ScriptedModel {
   const Metadata &metadata() const { return metadata_; }
   at::ScalarType dtype() const { return dtype_; }
   at::Device device() const { return device_; }
+  int64_t lmax() const { return lmax_; }
+  int64_t channels() const { return channels_; }    // of node features
   int64_t num_layers() const { return num_layers_; }
   int64_t num_balanced() const { return num_balanced_; }
   int64_t max_num_elements() const { return max_num_elements_; }
 
   // Number of atoms of the whole system per atomic number: before any stage, and when it changes.
   void merge(const at::Tensor &counts, int64_t charge, int64_t spin);
+
+  // Whether the file hands out its weights, as those of older versions do not.
+  bool has_weights() const;
+  // The merged weights, for the kernels.
+  kernels::Weights weights();
 
   // The stages; shapes and meaning are those of uma_md/model.py.
   at::Tensor embed(const at::Tensor &atomic_numbers);
@@ -69,6 +78,7 @@ class ScriptedModel {
   std::unique_ptr<torch::jit::Module> module_;
   Metadata metadata_;
   at::ScalarType dtype_ = at::kFloat;
+  int64_t lmax_ = 0, channels_ = 0;
   int64_t num_layers_ = 0, num_balanced_ = 0, max_num_elements_ = 0;
 };
 

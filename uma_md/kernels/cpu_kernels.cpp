@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The kernels on a CPU: loops over edges around the functions of one edge. Compiled once for each
-// type, UMA_REAL, and set of instructions, UMA_INSTRUCTIONS; therefore nothing is included here that
-// others compile, too.
+// type, UMA_REAL, and set of instructions, UMA_INSTRUCTIONS; therefore nothing is included here
+// that others compile, too.
 
 #include "kernels.h"
 
@@ -168,8 +168,8 @@ template <class T> class CpuKernels final : public Kernels<T> {
       gate_scalars_reverse(in + front, H, g, out + front);
       for_degrees(constants.sizes.lmax, constants.sizes.mmax, [&](auto l, auto M) UMA_INLINE {
         if (l == 0) return;
-        gate_degree_reverse(M, in, (l - 1) * H, front,
-                            constants.hidden.column + coefficient(l, 0), H, g, out);
+        gate_degree_reverse(M, in, (l - 1) * H, front, constants.hidden.column + coefficient(l, 0),
+                            H, g, out);
       });
     }
   }
@@ -183,8 +183,8 @@ template <class T> class CpuKernels final : public Kernels<T> {
       const T *y_row = y + int64(e) * layout.width;
       for_degrees(constants.sizes.lmax, mmax, [&](auto l, auto M) UMA_INLINE {
         kernels::rotate_out(l, M, D(constants, block, e, l), y_row,
-                            layout.column + coefficient(l, 0), factor * block.edges.envelopes[e],
-                            C, row + l * l * C);
+                            layout.column + coefficient(l, 0), factor * block.edges.envelopes[e], C,
+                            row + l * l * C);
       });
     }
   }
@@ -243,7 +243,8 @@ template <class T> class CpuKernels final : public Kernels<T> {
 
   static void add(int count, const T *UMA_RESTRICT values, T *UMA_RESTRICT row)
   {
-    UMA_CHANNELS(c, count) {
+    UMA_CHANNELS(c, count)
+    {
       row[c] += values[c];
     }
   }

@@ -23,19 +23,24 @@ template <class T> struct Constants {
 
 // What is known of each edge; arrays by edge.
 template <class T> struct EdgeArrays {
-  T *frames;       // FrameLayout::size
+  T *frames;    // FrameLayout::size
   T *distances;
   T *envelopes, *slopes;
-  T *basis;        // num_basis
-  T *pulls;        // 3: torque x, dE/ddistance, torque z, gathered over all stages
+  T *basis;    // num_basis
+  T *pulls;    // 3: torque x, dE/ddistance, torque z, gathered over all stages
 };
 
 // Calls a function with a degree and its orders: as constants, which compile to straight code, for
-// the sizes that models have; as numbers for others.
+// the sizes that models have; as numbers for others, and for all where UMA_COMPACT asks for little
+// code.
 template <int l, class Function>
 UMA_INLINE inline void with_orders(int orders, const Function &function)
 {
+#ifdef UMA_COMPACT
+  constexpr bool usual = false;
+#else
   constexpr bool usual = l <= 4;
+#endif
   if constexpr (usual) {
     if (orders == l) return function(Constant<l>(), Constant<l>());
     if (orders == 0) return function(Constant<l>(), Constant<0>());

@@ -40,7 +40,8 @@ std::vector<EdgeOrder::Group> gather(const std::vector<EdgeOrder::Block> &blocks
   std::vector<EdgeOrder::Group> groups;
   for (int first = 0; first < int(blocks.size());) {
     int end = first + 1;
-    while (end < int(blocks.size()) && blocks[end].end_edge - blocks[first].first_edge <= most) end++;
+    while (end < int(blocks.size()) && blocks[end].end_edge - blocks[first].first_edge <= most)
+      end++;
     groups.push_back({first, end, blocks[first].first_edge, blocks[end - 1].end_edge, {}, {}});
     first = end;
   }

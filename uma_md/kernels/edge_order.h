@@ -28,9 +28,9 @@ struct EdgeOrder {
   EdgeOrder(const at::Tensor &senders, const at::Tensor &receivers, int64_t num_owned, int block,
             int group);
 
-  at::Tensor permutation;             // of edges that were not sorted by receiver; else undefined
-  at::Tensor senders, receivers;      // int32, in this order
-  std::vector<int> starts;            // first edge of each receiver, and the end
+  at::Tensor permutation;           // of edges that were not sorted by receiver; else undefined
+  at::Tensor senders, receivers;    // int32, in this order
+  std::vector<int> starts;          // first edge of each receiver, and the end
   std::vector<Block> blocks;
   std::vector<Group> groups;
   int largest_block = 0, largest_group = 0;    // edges

@@ -144,13 +144,12 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
     const auto g_out = g.contiguous();
     auto g_receivers = at::zeros_like(h), g_senders = at::zeros_like(h);
     for (const auto &group : order_->groups) {
-      for_blocks(group.first_block, group.end_block,
-                 [&](const Block<T> &b, int64_t first, Workspace &w) {
-                   reverse_block(layer, b, first, h.template data_ptr<T>(),
-                                 g_out.template data_ptr<T>(), w,
-                                 sender_rows_.rows<T>(first - group.first_edge),
-                                 g_receivers.template data_ptr<T>());
-                 });
+      for_blocks(
+          group.first_block, group.end_block, [&](const Block<T> &b, int64_t first, Workspace &w) {
+            reverse_block(layer, b, first, h.template data_ptr<T>(), g_out.template data_ptr<T>(),
+                          w, sender_rows_.rows<T>(first - group.first_edge),
+                          g_receivers.template data_ptr<T>());
+          });
       sum_onto_senders(group, g_senders.template data_ptr<T>());
     }
     return g_receivers.add_(g_senders);
@@ -178,7 +177,10 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
   }
 
  private:
-  int64_t coefficients() const { return int64_t(network_.sizes.lmax + 1) * (network_.sizes.lmax + 1); }
+  int64_t coefficients() const
+  {
+    return int64_t(network_.sizes.lmax + 1) * (network_.sizes.lmax + 1);
+  }
   int64_t node_width() const { return coefficients() * network_.sizes.channels; }
   int64_t p_width() const { return constants_.gates + constants_.hidden.width; }
 
@@ -257,15 +259,22 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
 
   HiddenLayer<T> first_hidden(const RadialNetwork &net) const
   {
-    return {network_.sizes.edge_channels, nullptr, net.sender_table.template data_ptr<T>(),
-            net.receiver_table.template data_ptr<T>(), net.first_weight.template data_ptr<T>(),
+    return {network_.sizes.edge_channels,
+            nullptr,
+            net.sender_table.template data_ptr<T>(),
+            net.receiver_table.template data_ptr<T>(),
+            net.first_weight.template data_ptr<T>(),
             net.first_shift.template data_ptr<T>()};
   }
 
   HiddenLayer<T> second_hidden(const RadialNetwork &net) const
   {
-    return {network_.sizes.edge_channels, net.second_bias.template data_ptr<T>(), nullptr, nullptr,
-            net.second_weight.template data_ptr<T>(), net.second_shift.template data_ptr<T>()};
+    return {network_.sizes.edge_channels,
+            net.second_bias.template data_ptr<T>(),
+            nullptr,
+            nullptr,
+            net.second_weight.template data_ptr<T>(),
+            net.second_shift.template data_ptr<T>()};
   }
 
   // The radial network of a block's edges; its hidden layers stay in the workspace.
@@ -284,7 +293,8 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
                       out.rows<T>());
   }
 
-  // Adds to the edges' slopes what comes through the radial network, from the gradient of its value.
+  // Adds to the edges' slopes what comes through the radial network, from the gradient of its
+  // value.
   void reverse_radial(const RadialNetwork &net, const Block<T> &b, Workspace &w, const Buffer &g)
   {
     const int64_t hidden = network_.sizes.edge_channels, rows = b.num_edges;
@@ -381,11 +391,16 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
 
 }    // namespace
 
+bool EdgeStages::supports(at::Device device)
+{
+  return device.is_cpu();
+}
+
 std::unique_ptr<EdgeStages> EdgeStages::make(const Weights &weights)
 {
   if (weights.edges.empty()) throw std::runtime_error("the kernels take weights");
   const Tensor &sample = weights.edges[0];
-  if (!sample.is_cpu()) {
+  if (!supports(sample.device())) {
     throw std::runtime_error("there are no kernels for " + sample.device().str());
   }
   const at::AutoDispatchBelowADInplaceOrView no_autograd;

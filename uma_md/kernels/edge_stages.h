@@ -6,6 +6,7 @@
 #define UMA_KERNELS_EDGE_STAGES_H
 
 #include <ATen/core/Tensor.h>
+#include <c10/core/Device.h>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -19,7 +20,7 @@ enum class Keep { Nothing, First, All };    // of the outputs of the convolution
 // uma_md/model.py).
 struct Weights {
   int64_t lmax;
-  double cutoff;                                 // angstrom
+  double cutoff;    // angstrom
   std::vector<at::Tensor> edges;
   std::vector<std::vector<at::Tensor>> layers;
 };
@@ -31,9 +32,12 @@ struct Edges {
   int64_t num_owned;                // rows that receive
 };
 
-class EdgeStages {
+class __attribute__((visibility("default"))) EdgeStages {
  public:
-  // Throws std::runtime_error for weights or a device that it has no kernels for.
+  // Whether there are kernels for a device.
+  static bool supports(at::Device device);
+
+  // Throws std::runtime_error for weights or a device that there are no kernels for.
   static std::unique_ptr<EdgeStages> make(const Weights &weights);
   virtual ~EdgeStages() = default;
 
@@ -46,7 +50,8 @@ class EdgeStages {
   // What edges add to their receivers' first features, (owned, coefficients, channels).
   virtual at::Tensor embedding() = 0;
 
-  // Summed messages of a layer, (owned, coefficients, channels), from normalized features h (rows, ...).
+  // Summed messages of a layer, (owned, coefficients, channels), from normalized features h (rows,
+  // ...).
   virtual at::Tensor messages(int64_t layer, const at::Tensor &h, Keep keep) = 0;
 
   // Gradient with respect to h, from that with respect to the layer's summed messages.

@@ -12,7 +12,8 @@ namespace uma::kernels {
 template <class T>
 UMA_INLINE inline void gate_scalars(const T *UMA_RESTRICT p, int channels, T *UMA_RESTRICT q)
 {
-  UMA_CHANNELS(c, channels) {
+  UMA_CHANNELS(c, channels)
+  {
     q[c] = p[c] * sigmoid(p[c]);
   }
 }
@@ -21,7 +22,8 @@ template <class T>
 UMA_INLINE inline void gate_scalars_reverse(const T *UMA_RESTRICT p, int channels,
                                             const T *UMA_RESTRICT g_q, T *UMA_RESTRICT g_p)
 {
-  UMA_CHANNELS(c, channels) {
+  UMA_CHANNELS(c, channels)
+  {
     const T s = sigmoid(p[c]);
     g_p[c] = g_q[c] * s * (T(1) + p[c] * (T(1) - s));
   }
@@ -33,11 +35,10 @@ template <class T, class Orders>
 UMA_INLINE inline void gate_degree(Orders M, const T *UMA_RESTRICT p, int gates, int front,
                                    const int *columns, int channels, T *UMA_RESTRICT q)
 {
-  UMA_CHANNELS(c, channels) {
+  UMA_CHANNELS(c, channels)
+  {
     const T s = sigmoid(p[gates + c]);
-    for_orders(M, [&](int m) UMA_INLINE {
-      q[columns[m] + c] = p[front + columns[m] + c] * s;
-    });
+    for_orders(M, [&](int m) UMA_INLINE { q[columns[m] + c] = p[front + columns[m] + c] * s; });
   }
 }
 
@@ -46,7 +47,8 @@ UMA_INLINE inline void gate_degree_reverse(Orders M, const T *UMA_RESTRICT p, in
                                            const int *columns, int channels,
                                            const T *UMA_RESTRICT g_q, T *UMA_RESTRICT g_p)
 {
-  UMA_CHANNELS(c, channels) {
+  UMA_CHANNELS(c, channels)
+  {
     const T s = sigmoid(p[gates + c]);
     T sum = 0;
     for_orders(M, [&](int m) UMA_INLINE {

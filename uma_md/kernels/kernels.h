@@ -12,7 +12,7 @@ namespace uma::kernels {
 // first edge of the run, arrays by row (h, m and their gradients) at row 0.
 template <class T> struct Block {
   int first_receiver, end_receiver;
-  const int *starts;       // first edge of each receiver, counted through all edges
+  const int *starts;    // first edge of each receiver, counted through all edges
   int num_edges;
   const int *senders, *receivers;                  // rows
   const int *sender_numbers, *receiver_numbers;    // atomic numbers
@@ -22,8 +22,8 @@ template <class T> struct Block {
 // One hidden layer of a radial network: norm and SiLU of rows x of 'width'.
 template <class T> struct HiddenLayer {
   int width;
-  const T *shift;                              // added to each row, or null
-  const T *sender_table, *receiver_table;      // by atomic number, added to the row, or null
+  const T *shift;                            // added to each row, or null
+  const T *sender_table, *receiver_table;    // by atomic number, added to the row, or null
   const T *weight, *bias;
 };
 
@@ -40,8 +40,8 @@ template <class T> class Kernels {
                          T *gradients) = 0;
 
   // Rows x become normalized, 'scales' what they were multiplied with.
-  virtual void hidden(const HiddenLayer<T> &layer, const Block<T> &block, T epsilon, T *x, T *scales,
-                      T *out) = 0;
+  virtual void hidden(const HiddenLayer<T> &layer, const Block<T> &block, T epsilon, T *x,
+                      T *scales, T *out) = 0;
   virtual void hidden_reverse(const HiddenLayer<T> &layer, int num, const T *normalized,
                               const T *scales, T *g) = 0;
   virtual void basis_reverse(const Constants<T> &constants, const T *centers, int num,

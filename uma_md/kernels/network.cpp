@@ -19,7 +19,8 @@ void require(bool holds, const char *what)
   if (!holds) throw std::runtime_error(std::string("the kernels take ") + what);
 }
 
-// The tensors of a radial network: first map, bias, norm, bias, second, bias, norm, bias, third, bias.
+// The tensors of a radial network: first map, bias, norm, bias, second, bias, norm, bias, third,
+// bias.
 RadialNetwork make_radial(const std::vector<Tensor> &w, const Tensor &sender_embedding,
                           const Tensor &receiver_embedding)
 {

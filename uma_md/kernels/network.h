@@ -11,8 +11,8 @@ namespace uma::kernels {
 
 // A radial network. The first map acts on the Gaussians; what the elements add stands in tables.
 struct RadialNetwork {
-  at::Tensor first, second, third;              // transposed for products
-  at::Tensor sender_table, receiver_table;      // (elements, edge channels), bias included
+  at::Tensor first, second, third;            // transposed for products
+  at::Tensor sender_table, receiver_table;    // (elements, edge channels), bias included
   at::Tensor second_bias, third_bias;
   at::Tensor first_weight, first_shift, second_weight, second_shift;    // of the norms
 };
@@ -33,7 +33,7 @@ struct Network {
 
   Sizes sizes{};
   double cutoff = 0;
-  at::Tensor centers;                     // of the Gaussians
+  at::Tensor centers;    // of the Gaussians
   RadialNetwork first_message;
   std::vector<MessageNetwork> layers;
 };

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // What lets one source serve CPUs and GPUs. Element-wise kernels are written for one edge or one
-// atom; their loops over channels are vector instructions on a CPU and the threads of a group on a GPU.
-// Nothing here, and in the headers that include it, comes from a standard library: GPUs have none.
+// atom; their loops over channels are vector instructions on a CPU and the threads of a group on a
+// GPU. Nothing here, and in the headers that include it, comes from a standard library: GPUs have
+// none.
 
 #ifndef UMA_KERNELS_PORTABLE_H
 #define UMA_KERNELS_PORTABLE_H
@@ -20,7 +21,7 @@
 #define UMA_PRAGMA(text) _Pragma(#text)
 #define UMA_CHANNELS(c, count) UMA_PRAGMA(omp simd) for (int c = 0; c < (count); c++)
 // The variables named last are sums over channels.
-#define UMA_CHANNELS_SUM(c, count, ...) \
+#define UMA_CHANNELS_SUM(c, count, ...)                                                            \
   UMA_PRAGMA(omp simd reduction(+ : __VA_ARGS__)) for (int c = 0; c < (count); c++)
 
 #endif
@@ -43,7 +44,8 @@ UMA_INLINE inline void unroll(const Function &function)
 }
 
 // Calls a function with first..last; unrolled where 'Count' is a constant: -Count..Count.
-template <int N, class Function> UMA_INLINE inline void for_orders(Constant<N>, const Function &function)
+template <int N, class Function>
+UMA_INLINE inline void for_orders(Constant<N>, const Function &function)
 {
   unroll<-N, N>(function);
 }
@@ -54,7 +56,8 @@ template <class Function> UMA_INLINE inline void for_orders(int count, const Fun
 }
 
 // The same for 0..2 count.
-template <int N, class Function> UMA_INLINE inline void for_rows(Constant<N>, const Function &function)
+template <int N, class Function>
+UMA_INLINE inline void for_rows(Constant<N>, const Function &function)
 {
   unroll<0, 2 * N>(function);
 }

@@ -8,7 +8,8 @@
 
 namespace uma::kernels {
 
-// 1 - 21 u^5 + 35 u^6 - 15 u^7, and its slope -105 u^4 (1 - u)^2 / cutoff, for u = distance / cutoff.
+// 1 - 21 u^5 + 35 u^6 - 15 u^7, and its slope -105 u^4 (1 - u)^2 / cutoff, for u = distance /
+// cutoff.
 template <class T> UMA_INLINE inline void envelope(T distance, T cutoff, T &value, T &slope)
 {
   const T u = distance / cutoff;
@@ -20,10 +21,11 @@ template <class T> UMA_INLINE inline void envelope(T distance, T cutoff, T &valu
 
 // Gaussians exp(coefficient (distance - center)^2) on the centers.
 template <class T>
-UMA_INLINE inline void gaussians(T distance, T coefficient, const T *UMA_RESTRICT centers, int count,
-                                 T *UMA_RESTRICT values)
+UMA_INLINE inline void gaussians(T distance, T coefficient, const T *UMA_RESTRICT centers,
+                                 int count, T *UMA_RESTRICT values)
 {
-  UMA_CHANNELS(c, count) {
+  UMA_CHANNELS(c, count)
+  {
     const T apart = distance - centers[c];
     values[c] = exponential(coefficient * apart * apart);
   }
@@ -36,7 +38,8 @@ UMA_INLINE inline T gaussians_reverse(T distance, T coefficient, const T *UMA_RE
                                       const T *UMA_RESTRICT g)
 {
   T sum = 0;
-  UMA_CHANNELS_SUM(c, count, sum) {
+  UMA_CHANNELS_SUM(c, count, sum)
+  {
     sum += g[c] * values[c] * (distance - centers[c]);
   }
   return T(2) * coefficient * sum_over_channels(sum);
@@ -49,15 +52,18 @@ UMA_INLINE inline T norm_silu(T *UMA_RESTRICT x, int width, const T *UMA_RESTRIC
                               const T *UMA_RESTRICT bias, T epsilon, T *UMA_RESTRICT out)
 {
   T sum = 0, squares = 0;
-  UMA_CHANNELS_SUM(c, width, sum) {
+  UMA_CHANNELS_SUM(c, width, sum)
+  {
     sum += x[c];
   }
   const T mean = sum_over_channels(sum) / T(width);
-  UMA_CHANNELS_SUM(c, width, squares) {
+  UMA_CHANNELS_SUM(c, width, squares)
+  {
     squares += (x[c] - mean) * (x[c] - mean);
   }
   const T scale = T(1) / root(sum_over_channels(squares) / T(width) + epsilon);
-  UMA_CHANNELS(c, width) {
+  UMA_CHANNELS(c, width)
+  {
     x[c] = (x[c] - mean) * scale;
     const T u = weight[c] * x[c] + bias[c];
     out[c] = u * sigmoid(u);
@@ -73,7 +79,8 @@ UMA_INLINE inline void norm_silu_reverse(const T *UMA_RESTRICT normalized, T sca
                                          T *UMA_RESTRICT g)
 {
   T sum = 0, product = 0;
-  UMA_CHANNELS_SUM(c, width, sum, product) {
+  UMA_CHANNELS_SUM(c, width, sum, product)
+  {
     const T u = weight[c] * normalized[c] + bias[c];
     const T s = sigmoid(u);
     g[c] *= weight[c] * s * (T(1) + u * (T(1) - s));
@@ -82,7 +89,8 @@ UMA_INLINE inline void norm_silu_reverse(const T *UMA_RESTRICT normalized, T sca
   }
   const T mean = sum_over_channels(sum) / T(width);
   const T along = sum_over_channels(product) / T(width);
-  UMA_CHANNELS(c, width) {
+  UMA_CHANNELS(c, width)
+  {
     g[c] = scale * (g[c] - mean - normalized[c] * along);
   }
 }

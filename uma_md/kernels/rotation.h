@@ -2,15 +2,16 @@
 // Features of one degree rotated into the frame of an edge and back, and the reverse of both.
 //
 // In the frame, x_m = sum_k D_mk h_k. The network does not see rotations about the edge's own axis,
-// so all that a rotation of the edge does to the energy is a torque. Rotating the edge by a small w, in
-// its frame, changes D to (1 - w.J) D with the antisymmetric generators J of the degree, hence
+// so all that a rotation of the edge does to the energy is a torque. Rotating the edge by a small
+// w, in its frame, changes D to (1 - w.J) D with the antisymmetric generators J of the degree,
+// hence
 //
 //   into the frame:  torque_a = -g_x . (J_a x) = x . (J_a g_x)
 //   out of it:       torque_a = weight z . (J_a y)    for out = weight D^T y, z = D g_out
 //
-// with a = x, z (the frame's y axis is the edge). Both are 'add_torque' of what has one more order (x
-// and z, from all of h and g_out) and of what has the kept orders alone (g_x and y). docs/kernels.md
-// derives this.
+// with a = x, z (the frame's y axis is the edge). Both are 'add_torque' of what has one more order
+// (x and z, from all of h and g_out) and of what has the kept orders alone (g_x and y).
+// docs/kernels.md derives this.
 
 #ifndef UMA_KERNELS_ROTATION_H
 #define UMA_KERNELS_ROTATION_H
@@ -34,8 +35,8 @@ template <class T> struct Torque {
 // Adds wide . (J_x kept) and wide . (J_z kept) of one channel, for orders up to R and up to M;
 // both count from the middle, and 'generators' from m = 0.
 template <class T, class Orders>
-UMA_INLINE inline void add_torque(Orders R, int M, const T *wide, const T *kept, const T *generators,
-                                  T &x, T &z)
+UMA_INLINE inline void add_torque(Orders R, int M, const T *wide, const T *kept,
+                                  const T *generators, T &x, T &z)
 {
   for_orders(R, [&](int m) UMA_INLINE {
     if (m < 0 || m >= R) return;
@@ -55,15 +56,16 @@ UMA_INLINE inline void add_torque(Orders R, int M, const T *wide, const T *kept,
 // x_m = scale_|m| sum_k D_mk h_k for the orders |m| <= M of degree l and every channel.
 //   D        the row m = 0 of the rotation
 //   h        rows k = 0..2 l of 'channels'
-//   columns  of the orders, counted from the middle, in 'x'; 'scale_columns' those of |m| in 'scale'
+//   columns  of the orders, counted from the middle, in 'x'; 'scale_columns' those of |m| in
+//   'scale'
 template <class T, class Degree, class Orders>
 UMA_INLINE inline void rotate_in(Degree l, Orders M, const T *UMA_RESTRICT D,
-                                 const T *UMA_RESTRICT h, int channels,
-                                 const T *UMA_RESTRICT scale, const int *scale_columns,
-                                 const int *columns, T *UMA_RESTRICT x)
+                                 const T *UMA_RESTRICT h, int channels, const T *UMA_RESTRICT scale,
+                                 const int *scale_columns, const int *columns, T *UMA_RESTRICT x)
 {
   const int row = 2 * l + 1;
-  UMA_CHANNELS(c, channels) {
+  UMA_CHANNELS(c, channels)
+  {
     T in[capacity<Degree>];
     for_rows(l, [&](int k) UMA_INLINE { in[k] = h[k * channels + c]; });
     for_orders(M, [&](int m) UMA_INLINE {
@@ -77,17 +79,17 @@ UMA_INLINE inline void rotate_in(Degree l, Orders M, const T *UMA_RESTRICT D,
 // Reverse of 'rotate_in': 'g' is the gradient with respect to x. Sets those with respect to the
 // scale and, unless Add, to h; adds to the torque.
 template <bool Add, class T, class Degree, class Orders>
-UMA_INLINE inline void rotate_in_reverse(Degree l, Orders M, const T *UMA_RESTRICT D,
-                                         const T *UMA_RESTRICT h, int channels,
-                                         const T *UMA_RESTRICT scale, const int *scale_columns,
-                                         const int *columns, const T *UMA_RESTRICT g,
-                                         const T *generators, T *UMA_RESTRICT g_scale,
-                                         T *UMA_RESTRICT g_h, Torque<T> &torque)
+UMA_INLINE inline void
+rotate_in_reverse(Degree l, Orders M, const T *UMA_RESTRICT D, const T *UMA_RESTRICT h,
+                  int channels, const T *UMA_RESTRICT scale, const int *scale_columns,
+                  const int *columns, const T *UMA_RESTRICT g, const T *generators,
+                  T *UMA_RESTRICT g_scale, T *UMA_RESTRICT g_h, Torque<T> &torque)
 {
   const auto R = with_next_order(l, M);
   const int row = 2 * l + 1;
   T torque_x = 0, torque_z = 0;
-  UMA_CHANNELS_SUM(c, channels, torque_x, torque_z) {
+  UMA_CHANNELS_SUM(c, channels, torque_x, torque_z)
+  {
     T in[capacity<Degree>], wide[capacity<decltype(R)>], g_frame[capacity<Orders>] = {};
     for_rows(l, [&](int k) UMA_INLINE { in[k] = h[k * channels + c]; });
     for_orders(R, [&](int m) UMA_INLINE {
@@ -125,7 +127,8 @@ UMA_INLINE inline void rotate_out(Degree l, Orders M, const T *UMA_RESTRICT D,
                                   int channels, T *UMA_RESTRICT out)
 {
   const int row = 2 * l + 1;
-  UMA_CHANNELS(c, channels) {
+  UMA_CHANNELS(c, channels)
+  {
     T in[capacity<Orders>];
     for_orders(M, [&](int m) UMA_INLINE { in[M + m] = weight * y[columns[m] + c]; });
     for_rows(l, [&](int k) UMA_INLINE {
@@ -139,16 +142,16 @@ UMA_INLINE inline void rotate_out(Degree l, Orders M, const T *UMA_RESTRICT D,
 // Reverse of 'rotate_out': 'g' is the gradient with respect to 'out'. Sets that with respect to y;
 // adds to the torque and to the gradient with respect to the weight.
 template <class T, class Degree, class Orders>
-UMA_INLINE inline void rotate_out_reverse(Degree l, Orders M, const T *UMA_RESTRICT D,
-                                          const T *UMA_RESTRICT y, const int *columns, T weight,
-                                          int channels, const T *UMA_RESTRICT g,
-                                          const T *generators, T *UMA_RESTRICT g_y,
-                                          Torque<T> &torque, T &g_weight)
+UMA_INLINE inline void
+rotate_out_reverse(Degree l, Orders M, const T *UMA_RESTRICT D, const T *UMA_RESTRICT y,
+                   const int *columns, T weight, int channels, const T *UMA_RESTRICT g,
+                   const T *generators, T *UMA_RESTRICT g_y, Torque<T> &torque, T &g_weight)
 {
   const auto R = with_next_order(l, M);
   const int row = 2 * l + 1;
   T torque_x = 0, torque_z = 0, product = 0;
-  UMA_CHANNELS_SUM(c, channels, torque_x, torque_z, product) {
+  UMA_CHANNELS_SUM(c, channels, torque_x, torque_z, product)
+  {
     T in[capacity<Degree>], wide[capacity<decltype(R)>], kept[capacity<Orders>];
     for_rows(l, [&](int k) UMA_INLINE { in[k] = g[k * channels + c]; });
     for_orders(R, [&](int m) UMA_INLINE {

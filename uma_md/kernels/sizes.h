@@ -50,8 +50,8 @@ struct Sizes {
 // degrees, then for each m > 0 the degrees m..lmax with +m (real parts) and with -m (imaginary).
 struct Layout {
   int width = 0;
-  int column[MOST_COEFFICIENTS] = {};          // by 'coefficient'; first channel
-  int start[LARGEST_DEGREE + 2] = {};          // of the orders |m|, and the end
+  int column[MOST_COEFFICIENTS] = {};    // by 'coefficient'; first channel
+  int start[LARGEST_DEGREE + 2] = {};    // of the orders |m|, and the end
 
   // One column per |m| instead of two where signs do not matter; 'front' columns come before.
   Layout(int lmax, int mmax, int channels, bool both_signs = true, int front = 0) : width(front)

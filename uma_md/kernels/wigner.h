@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 // Wigner matrices of the rotation of an edge onto the y axis, by recursion over degrees.
 //
-// Ivanic and Ruedenberg, J. Phys. Chem. 100, 6342 (1996), with the corrections of J. Phys. Chem. A 102,
-// 9099 (1998): an entry of degree l is a sum of few products of an entry of degree 1 and one of degree
-// l - 1. Their axes are renamed so that y is polar, which makes degree 1 the rotation of (x, y, z).
+// Ivanic and Ruedenberg, J. Phys. Chem. 100, 6342 (1996), with the corrections of J. Phys. Chem. A
+// 102, 9099 (1998): an entry of degree l is a sum of few products of an entry of degree 1 and one
+// of degree l - 1. Their axes are renamed so that y is polar, which makes degree 1 the rotation of
+// (x, y, z).
 
 #ifndef UMA_KERNELS_WIGNER_H
 #define UMA_KERNELS_WIGNER_H
@@ -13,7 +14,8 @@
 
 namespace uma::kernels {
 
-// One product of the recursion: entry 'out' of a degree gets factor first[of_first] below[of_below].
+// One product of the recursion: entry 'out' of a degree gets factor first[of_first]
+// below[of_below].
 struct WignerTerm {
   int degree, out, of_first, of_below;
   double factor;

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// Edge stages by the exported network's own operators, in runs of edges, differentiated by
+// autograd. PortableStages of uma_md/edge_stages.py is the same, name by name.
+
+#ifndef UMA_PORTABLE_STAGES_H
+#define UMA_PORTABLE_STAGES_H
+
+#include "scripted_model.h"
+#include "trace.h"
+
+#include "kernels/edge_stages.h"
+
+#include <map>
+#include <vector>
+
+namespace uma {
+
+class PortableStages final : public kernels::EdgeStages {
+ public:
+  explicit PortableStages(ScriptedModel &model) : model_(model) {}
+
+  int64_t bytes_per_edge(kernels::Keep keep) const override;
+  void set_edges(const kernels::Edges &edges, int64_t chunk) override;
+  at::Tensor embedding() override;
+  at::Tensor messages(int64_t layer, const at::Tensor &h, kernels::Keep keep) override;
+  at::Tensor reverse_messages(int64_t layer, const at::Tensor &h, const at::Tensor &g) override;
+  void reverse_embedding(const at::Tensor &g) override;
+  at::Tensor gradients() override { return gradients_; }
+
+ private:
+  // A run of edges, and what every edge stage takes of them.
+  struct Chunk {
+    int64_t first, count;
+    at::Tensor senders, receivers, vectors, sender_numbers, receiver_numbers;
+  };
+
+  at::Tensor zeros() const;    // of the owned rows
+  Trace traced_messages(int64_t layer, const at::Tensor &h, const Chunk &chunk);
+
+  ScriptedModel &model_;
+  int64_t num_owned_ = 0;
+  std::vector<Chunk> chunks_;
+  std::map<int64_t, std::vector<Trace>> kept_;    // messages by layer, chunk by chunk
+  at::Tensor gradients_;
+};
+
+}    // namespace uma
+
+#endif
