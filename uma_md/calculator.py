@@ -153,6 +153,11 @@ class UMACalculator(Calculator):
         return self._potential.device
 
     @property
+    def engine(self) -> str:
+        """What computes messages, ``kernels`` or ``portable``."""
+        return self._potential.engine
+
+    @property
     def metadata(self) -> Metadata:
         """What the model says of itself."""
         return self._potential.metadata

@@ -67,7 +67,6 @@ template <class T> class CpuKernels final : public Kernels<T> {
   {
     for (int e = 0; e < block.num_edges; e++) {
       T *row = x + e * layer.width;
-      if (layer.shift) add(layer.width, layer.shift, row);
       if (layer.sender_table) {
         add(layer.width, layer.sender_table + block.sender_numbers[e] * layer.width, row);
         add(layer.width, layer.receiver_table + block.receiver_numbers[e] * layer.width, row);
@@ -95,11 +94,6 @@ template <class T> class CpuKernels final : public Kernels<T> {
           gaussians_reverse(edges.distances[e], constants.gaussian, centers, count,
                             edges.basis + e * count, g_basis + e * count);
     }
-  }
-
-  void add_bias(int num, int stride, int width, const T *bias, T *x) override
-  {
-    for (int e = 0; e < num; e++) add(width, bias, x + int64(e) * stride);
   }
 
   void rotate_in(const Constants<T> &constants, const Block<T> &block, const T *h, const T *scale,

@@ -12,8 +12,6 @@
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
-#include <ATen/ops/from_blob.h>
-#include <ATen/ops/mm.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 #include <algorithm>
@@ -69,8 +67,9 @@ struct Kept {
 template <class T> class EdgeStagesOf final : public EdgeStages {
  public:
   explicit EdgeStagesOf(const Weights &weights) :
-      network_(weights),
-      constants_(make_constants<T>(network_)),
+      products_(cpu_products<T>()),
+      network_(weights, products_.panel),
+      constants_(make_constants<T>(network_.sizes, network_.cutoff)),
       kernels_(cpu_kernels<T>()),
       terms_(wigner_terms(network_.sizes.lmax)),
       options_(network_.centers.options()),
@@ -121,7 +120,7 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
 
   Tensor messages(int64_t layer, const Tensor &h, Keep keep) override
   {
-    const MessageNetwork &net = network_.layers[layer];
+    const MessageNetwork<T> &net = network_.layers[layer];
     Kept &kept = kept_[layer];
     kept.keep = keep;
     if (keep != Keep::Nothing) kept.p.reserve(num_edges_, p_width(), options_);
@@ -248,105 +247,104 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
              slopes_.rows<T>(first), basis_.rows<T>(first), pulls_.rows<T>(first)}};
   }
 
-  // out[:, out_start:] = x[:, x_start:] times a matrix, for rows of given strides.
-  void multiply(int64_t rows, T *x, int64_t x_stride, const Tensor &matrix, T *out,
-                int64_t out_stride) const
+  // out = x map, for rows of these strides.
+  void apply(const Map<T> &map, int64_t rows, const T *x, int64_t x_stride, T *out,
+             int64_t out_stride) const
   {
-    const auto in = at::from_blob(x, {rows, matrix.size(0)}, {x_stride, 1}, options_);
-    auto result = at::from_blob(out, {rows, matrix.size(1)}, {out_stride, 1}, options_);
-    at::mm_out(result, in, matrix);
+    products_.multiply(int(rows), x, int(x_stride), map.forward(), map.bias(), out,
+                       int(out_stride));
   }
 
-  HiddenLayer<T> first_hidden(const RadialNetwork &net) const
+  // The same for the gradients, from those of the map's value.
+  void apply_reverse(const Map<T> &map, int64_t rows, const T *g, int64_t g_stride, T *out,
+                     int64_t out_stride) const
   {
-    return {network_.sizes.edge_channels,
-            nullptr,
-            net.sender_table.template data_ptr<T>(),
-            net.receiver_table.template data_ptr<T>(),
-            net.first_weight.template data_ptr<T>(),
-            net.first_shift.template data_ptr<T>()};
+    products_.multiply(int(rows), g, int(g_stride), map.reverse(), nullptr, out, int(out_stride));
   }
 
-  HiddenLayer<T> second_hidden(const RadialNetwork &net) const
+  HiddenLayer<T> first_hidden(const RadialNetwork<T> &net) const
   {
-    return {network_.sizes.edge_channels,
-            net.second_bias.template data_ptr<T>(),
-            nullptr,
-            nullptr,
-            net.second_weight.template data_ptr<T>(),
-            net.second_shift.template data_ptr<T>()};
+    return {network_.sizes.edge_channels, net.sender_table.template data_ptr<T>(),
+            net.receiver_table.template data_ptr<T>(), net.first_norm.weight.template data_ptr<T>(),
+            net.first_norm.bias.template data_ptr<T>()};
+  }
+
+  HiddenLayer<T> second_hidden(const RadialNetwork<T> &net) const
+  {
+    return {network_.sizes.edge_channels, nullptr, nullptr,
+            net.second_norm.weight.template data_ptr<T>(),
+            net.second_norm.bias.template data_ptr<T>()};
   }
 
   // The radial network of a block's edges; its hidden layers stay in the workspace.
-  void radial(const RadialNetwork &net, const Block<T> &b, Workspace &w, const Buffer &out)
+  void radial(const RadialNetwork<T> &net, const Block<T> &b, Workspace &w, const Buffer &out)
   {
     const int64_t hidden = network_.sizes.edge_channels, rows = b.num_edges;
-    const int64_t width = net.third.size(1);
-    multiply(rows, b.edges.basis, network_.sizes.num_basis, net.first, w.first.rows<T>(), hidden);
+    apply(net.first, rows, b.edges.basis, network_.sizes.num_basis, w.first.rows<T>(), hidden);
     kernels_.hidden(first_hidden(net), b, constants_.epsilon, w.first.rows<T>(),
                     w.first_scales.rows<T>(), w.first_out.rows<T>());
-    multiply(rows, w.first_out.rows<T>(), hidden, net.second, w.second.rows<T>(), hidden);
+    apply(net.second, rows, w.first_out.rows<T>(), hidden, w.second.rows<T>(), hidden);
     kernels_.hidden(second_hidden(net), b, constants_.epsilon, w.second.rows<T>(),
                     w.second_scales.rows<T>(), w.second_out.rows<T>());
-    multiply(rows, w.second_out.rows<T>(), hidden, net.third, out.rows<T>(), width);
-    kernels_.add_bias(int(rows), int(width), int(width), net.third_bias.template data_ptr<T>(),
-                      out.rows<T>());
+    apply(net.third, rows, w.second_out.rows<T>(), hidden, out.rows<T>(), net.third.out);
   }
 
   // Adds to the edges' slopes what comes through the radial network, from the gradient of its
   // value.
-  void reverse_radial(const RadialNetwork &net, const Block<T> &b, Workspace &w, const Buffer &g)
+  void reverse_radial(const RadialNetwork<T> &net, const Block<T> &b, Workspace &w, const Buffer &g)
   {
     const int64_t hidden = network_.sizes.edge_channels, rows = b.num_edges;
-    multiply(rows, g.rows<T>(), net.third.size(1), net.third.t(), w.second_out.rows<T>(), hidden);
+    T *g_second = w.second_out.rows<T>(), *g_first = w.first_out.rows<T>();
+    apply_reverse(net.third, rows, g.rows<T>(), net.third.out, g_second, hidden);
     kernels_.hidden_reverse(second_hidden(net), int(rows), w.second.rows<T>(),
-                            w.second_scales.rows<T>(), w.second_out.rows<T>());
-    multiply(rows, w.second_out.rows<T>(), hidden, net.second.t(), w.first_out.rows<T>(), hidden);
+                            w.second_scales.rows<T>(), g_second);
+    apply_reverse(net.second, rows, g_second, hidden, g_first, hidden);
     kernels_.hidden_reverse(first_hidden(net), int(rows), w.first.rows<T>(),
-                            w.first_scales.rows<T>(), w.first_out.rows<T>());
-    multiply(rows, w.first_out.rows<T>(), hidden, net.first.t(), w.g_basis.rows<T>(),
-             network_.sizes.num_basis);
+                            w.first_scales.rows<T>(), g_first);
+    apply_reverse(net.first, rows, g_first, hidden, w.g_basis.rows<T>(), network_.sizes.num_basis);
     kernels_.basis_reverse(constants_, network_.centers.template data_ptr<T>(), int(rows), b.edges,
                            w.g_basis.rows<T>());
   }
 
-  // Applies the map of each order to its columns; 'in' and 'out' begin with order 0.
-  void convolve(const Convolution &convolution, bool reverse, int64_t rows, T *in,
-                const Layout &in_layout, int64_t in_front, T *out, const Layout &out_layout,
-                int64_t out_front) const
+  // Applies the map of each order to its columns; some have gates in front, of order 0.
+  void convolve(const Convolution<T> &convolution, int64_t rows, const T *x, const Layout &x_layout,
+                T *out, const Layout &out_layout, int64_t out_gates) const
   {
     for (int m = 0; m <= network_.sizes.mmax; m++) {
-      const Tensor &map = convolution.maps[m];
-      multiply(rows, in + in_layout.start[m] + (m > 0 ? in_front : 0), in_layout.width + in_front,
-               reverse ? map.t() : map, out + out_layout.start[m] + (m > 0 ? out_front : 0),
-               out_layout.width + out_front);
+      apply(convolution[m], rows, x + x_layout.start[m], x_layout.width,
+            out + out_layout.start[m] + (m > 0 ? out_gates : 0), out_layout.width + out_gates);
     }
   }
 
-  void first_convolution(const MessageNetwork &net, const Block<T> &b, const T *h, Workspace &w,
+  void convolve_reverse(const Convolution<T> &convolution, int64_t rows, const T *g,
+                        const Layout &g_layout, int64_t g_gates, T *out,
+                        const Layout &out_layout) const
+  {
+    for (int m = 0; m <= network_.sizes.mmax; m++) {
+      apply_reverse(convolution[m], rows, g + g_layout.start[m] + (m > 0 ? g_gates : 0),
+                    g_layout.width + g_gates, out + out_layout.start[m], out_layout.width);
+    }
+  }
+
+  void first_convolution(const MessageNetwork<T> &net, const Block<T> &b, const T *h, Workspace &w,
                          T *p)
   {
     kernels_.rotate_in(constants_, b, h, w.scale.rows<T>(), w.x.rows<T>());
-    convolve(net.first, false, b.num_edges, w.x.rows<T>(), constants_.ends, 0, p, constants_.hidden,
+    convolve(net.first, b.num_edges, w.x.rows<T>(), constants_.ends, p, constants_.hidden,
              constants_.gates);
-    kernels_.add_bias(b.num_edges, int(p_width()), int(net.first.bias.numel()),
-                      net.first.bias.template data_ptr<T>(), p);
   }
 
-  void second_convolution(const MessageNetwork &net, const Block<T> &b, const T *p, Workspace &w,
+  void second_convolution(const MessageNetwork<T> &net, const Block<T> &b, const T *p, Workspace &w,
                           T *y)
   {
     kernels_.gate(constants_, b.num_edges, p, w.q.rows<T>());
-    convolve(net.second, false, b.num_edges, w.q.rows<T>(), constants_.hidden, 0, y, constants_.out,
-             0);
-    kernels_.add_bias(b.num_edges, constants_.out.width, int(net.second.bias.numel()),
-                      net.second.bias.template data_ptr<T>(), y);
+    convolve(net.second, b.num_edges, w.q.rows<T>(), constants_.hidden, y, constants_.out, 0);
   }
 
   void reverse_block(int64_t layer, const Block<T> &b, int64_t first, const T *h, const T *g_out,
                      Workspace &w, T *g_senders, T *g_receivers)
   {
-    const MessageNetwork &net = network_.layers[layer];
+    const MessageNetwork<T> &net = network_.layers[layer];
     const Kept &kept = kept_[layer];
     T *p = kept.keep != Keep::Nothing ? kept.p.rows<T>(first) : w.p.rows<T>();
     T *y = kept.keep == Keep::All ? kept.y.rows<T>(first) : w.y.rows<T>();
@@ -355,11 +353,11 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
     if (kept.keep != Keep::All) second_convolution(net, b, p, w, y);
     kernels_.rotate_out_reverse(constants_, constants_.out, network_.sizes.mmax, T(1), b, y, g_out,
                                 w.g_y.rows<T>());
-    convolve(net.second, true, b.num_edges, w.g_y.rows<T>(), constants_.out, 0, w.q.rows<T>(),
-             constants_.hidden, 0);
+    convolve_reverse(net.second, b.num_edges, w.g_y.rows<T>(), constants_.out, 0, w.q.rows<T>(),
+                     constants_.hidden);
     kernels_.gate_reverse(constants_, b.num_edges, p, w.q.rows<T>(), w.g_p.rows<T>());
-    convolve(net.first, true, b.num_edges, w.g_p.rows<T>(), constants_.hidden, constants_.gates,
-             w.x.rows<T>(), constants_.ends, 0);
+    convolve_reverse(net.first, b.num_edges, w.g_p.rows<T>(), constants_.hidden, constants_.gates,
+                     w.x.rows<T>(), constants_.ends);
     kernels_.rotate_in_reverse(constants_, b, h, w.scale.rows<T>(), w.x.rows<T>(),
                                w.g_scale.rows<T>(), g_senders, g_receivers);
     reverse_radial(net.radial, b, w, w.g_scale);
@@ -376,7 +374,8 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
     });
   }
 
-  Network network_;
+  Products<T> products_;
+  Network<T> network_;
   Constants<T> constants_;
   Kernels<T> &kernels_;
   std::vector<WignerTerm> terms_;

@@ -22,7 +22,6 @@ template <class T> struct Block {
 // One hidden layer of a radial network: norm and SiLU of rows x of 'width'.
 template <class T> struct HiddenLayer {
   int width;
-  const T *shift;                            // added to each row, or null
   const T *sender_table, *receiver_table;    // by atomic number, added to the row, or null
   const T *weight, *bias;
 };
@@ -46,8 +45,6 @@ template <class T> class Kernels {
                               const T *scales, T *g) = 0;
   virtual void basis_reverse(const Constants<T> &constants, const T *centers, int num,
                              EdgeArrays<T> edges, const T *g_basis) = 0;
-
-  virtual void add_bias(int num, int stride, int width, const T *bias, T *x) = 0;
 
   // Both ends' features into the frames, scaled.
   virtual void rotate_in(const Constants<T> &constants, const Block<T> &block, const T *h,

@@ -4,7 +4,9 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/matmul.h>
+#include <ATen/ops/zeros.h>
 #include <stdexcept>
+#include <string>
 
 namespace uma::kernels {
 namespace {
@@ -19,73 +21,99 @@ void require(bool holds, const char *what)
   if (!holds) throw std::runtime_error(std::string("the kernels take ") + what);
 }
 
-// The tensors of a radial network: first map, bias, norm, bias, second, bias, norm, bias, third,
-// bias.
-RadialNetwork make_radial(const std::vector<Tensor> &w, const Tensor &sender_embedding,
-                          const Tensor &receiver_embedding)
+// (in, out) in panels of columns, filled up with zeros.
+Tensor pack(const Tensor &matrix, int panel)
 {
-  require(w.size() >= RADIAL, "radial networks of ten tensors");
+  const int64_t in = matrix.size(0), out = matrix.size(1), panels = (out + panel - 1) / panel;
+  auto filled = at::zeros({in, panels * panel}, matrix.options());
+  filled.narrow(1, 0, out).copy_(matrix);
+  return filled.view({in, panels, panel}).transpose(0, 1).contiguous();
+}
+
+// 'w' has for each map weight and bias, with those of a norm between: ten tensors.
+template <class T>
+RadialNetwork<T> make_radial(const std::vector<Tensor> &w, const Tensor &sender_embedding,
+                             const Tensor &receiver_embedding, int panel)
+{
   const int64_t width = sender_embedding.size(1), basis = w[0].size(1) - 2 * width;
   require(basis > 1, "radial networks on two or more Gaussians");
-  RadialNetwork radial;
-  radial.first = w[0].narrow(1, 0, basis).contiguous().t();
+  RadialNetwork<T> radial;
+  radial.first = Map<T>(w[0].narrow(1, 0, basis), Tensor(), panel);
   radial.sender_table = at::matmul(sender_embedding, w[0].narrow(1, basis, width).t());
   radial.receiver_table =
       at::matmul(receiver_embedding, w[0].narrow(1, basis + width, width).t()) + w[1];
-  radial.first_weight = w[2].contiguous();
-  radial.first_shift = w[3].contiguous();
-  radial.second = w[4].contiguous().t();
-  radial.second_bias = w[5].contiguous();
-  radial.second_weight = w[6].contiguous();
-  radial.second_shift = w[7].contiguous();
-  radial.third = w[8].contiguous().t();
-  radial.third_bias = w[9].contiguous();
+  radial.first_norm = {w[2].contiguous(), w[3].contiguous()};
+  radial.second = Map<T>(w[4], w[5], panel);
+  radial.second_norm = {w[6].contiguous(), w[7].contiguous()};
+  radial.third = Map<T>(w[8], w[9], panel);
   return radial;
 }
 
-Convolution make_convolution(const std::vector<Tensor> &w, size_t start, int orders)
+// The map and the bias of order 0, then the maps of the others.
+template <class T>
+Convolution<T> make_convolution(const std::vector<Tensor> &w, size_t start, int orders, int panel)
 {
-  Convolution convolution;
-  convolution.bias = w[start + 1].contiguous();
-  convolution.maps.push_back(w[start].contiguous().t());
-  for (int m = 1; m <= orders; m++) {
-    convolution.maps.push_back(w[start + 1 + m].contiguous().t());
-  }
+  Convolution<T> convolution;
+  convolution.emplace_back(w[start], w[start + 1], panel);
+  for (int m = 1; m <= orders; m++) convolution.emplace_back(w[start + 1 + m], Tensor(), panel);
   return convolution;
 }
 
-}    // namespace
-
-Network::Network(const Weights &weights) : cutoff(weights.cutoff)
+Sizes find_sizes(const Weights &weights)
 {
   require(weights.edges.size() == 3 + RADIAL, "embeddings, Gaussians and a radial network");
   require(!weights.layers.empty() && weights.layers[0].size() >= RADIAL + 4, "messages");
-  const Tensor &senders = weights.edges[0], &receivers = weights.edges[1];
   const auto &layer = weights.layers[0];
-  centers = weights.edges[2].to(senders.scalar_type()).contiguous();
+  Sizes sizes{};
   sizes.lmax = int(weights.lmax);
   sizes.mmax = int(layer.size() - RADIAL - 4) / 2;
   require(sizes.lmax >= 1 && sizes.lmax <= LARGEST_DEGREE, "degrees up to 6");
   require(sizes.mmax <= sizes.lmax, "orders up to the largest degree");
   const int degrees = sizes.lmax + 1;
   const Tensor &second_zero = layer[RADIAL + 2 + sizes.mmax];
+  require(second_zero.dim() == 2, "merged weights");
   sizes.channels = int(second_zero.size(0)) / degrees;
   sizes.hidden_channels = int(second_zero.size(1)) / degrees;
-  sizes.edge_channels = int(senders.size(1));
-  sizes.num_basis = int(centers.numel());
+  sizes.edge_channels = int(weights.edges[0].size(1));
+  sizes.num_basis = int(weights.edges[2].numel());
+  return sizes;
+}
+
+}    // namespace
+
+template <class T>
+Map<T>::Map(const Tensor &weight, const Tensor &bias, int panel) :
+    in(int(weight.size(1))),
+    out(int(weight.size(0))),
+    panels_(pack(weight.t(), panel)),
+    reverse_panels_(pack(weight, panel))
+{
+  if (bias.defined()) bias_ = at::zeros({(out + panel - 1) / panel * panel}, bias.options());
+  if (bias.defined()) bias_.narrow(0, 0, out).copy_(bias);
+}
+
+template <class T>
+Network<T>::Network(const Weights &weights, int panel) :
+    sizes(find_sizes(weights)),
+    cutoff(weights.cutoff),
+    centers(weights.edges[2].to(weights.edges[0].scalar_type()).contiguous())
+{
+  const Tensor &senders = weights.edges[0], &receivers = weights.edges[1];
   const std::vector<Tensor> radial(weights.edges.begin() + 3, weights.edges.end());
-  first_message = make_radial(radial, senders, receivers);
+  first_message = make_radial<T>(radial, senders, receivers, panel);
+  const size_t second = RADIAL + 2 + sizes.mmax;
   for (const auto &w : weights.layers) {
-    layers.push_back({make_radial(w, senders, receivers), make_convolution(w, RADIAL, sizes.mmax),
-                      make_convolution(w, RADIAL + 2 + sizes.mmax, sizes.mmax)});
+    require(w.size() == second + 2 + sizes.mmax, "layers alike");
+    layers.push_back({make_radial<T>(w, senders, receivers, panel),
+                      make_convolution<T>(w, RADIAL, sizes.mmax, panel),
+                      make_convolution<T>(w, second, sizes.mmax, panel)});
   }
 }
 
-template <class T> Constants<T> make_constants(const Network &network)
+template <class T> Constants<T> make_constants(const Sizes &s, double cutoff)
 {
-  const Sizes &s = network.sizes;
   const int gates = s.lmax * s.hidden_channels;
-  const double step = network.cutoff / (s.num_basis - 1);
+  const double step = cutoff / (s.num_basis - 1);
   Constants<T> constants{
       s,
       FrameLayout(s.lmax, s.mmax),
@@ -95,7 +123,7 @@ template <class T> Constants<T> make_constants(const Network &network)
       Layout(s.lmax, s.mmax, s.channels),
       Layout(s.lmax, 0, s.channels),
       gates,
-      T(network.cutoff),
+      T(cutoff),
       T(-0.5 / (4 * step * step)),
       T(NORM_EPSILON),
       {},
@@ -106,7 +134,11 @@ template <class T> Constants<T> make_constants(const Network &network)
   return constants;
 }
 
-template Constants<float> make_constants<float>(const Network &);
-template Constants<double> make_constants<double>(const Network &);
+template class Map<float>;
+template class Map<double>;
+template struct Network<float>;
+template struct Network<double>;
+template Constants<float> make_constants<float>(const Sizes &, double);
+template Constants<double> make_constants<double>(const Sizes &, double);
 
 }    // namespace uma::kernels

@@ -6,39 +6,59 @@
 
 #include "edge_stages.h"
 #include "kernels.h"
+#include "products.h"
 
 namespace uma::kernels {
 
-// A radial network. The first map acts on the Gaussians; what the elements add stands in tables.
-struct RadialNetwork {
-  at::Tensor first, second, third;            // transposed for products
+// A linear map of features, packed for its products and for those of its reverse.
+template <class T> class Map {
+ public:
+  Map() = default;
+  // weight: (out, in). Throws std::runtime_error when the bias has other columns.
+  Map(const at::Tensor &weight, const at::Tensor &bias, int panel);
+
+  PackedMatrix<T> forward() const { return {in, out, panels_.data_ptr<T>()}; }
+  PackedMatrix<T> reverse() const { return {out, in, reverse_panels_.data_ptr<T>()}; }
+  const T *bias() const { return bias_.defined() ? bias_.data_ptr<T>() : nullptr; }
+
+  int in = 0, out = 0;    // features
+
+ private:
+  at::Tensor panels_, reverse_panels_, bias_;
+};
+
+// Scale and shift of a norm.
+struct Norm {
+  at::Tensor weight, bias;
+};
+
+// A radial network. Its first map acts on the Gaussians; what elements add stands in tables.
+template <class T> struct RadialNetwork {
+  Map<T> first, second, third;
   at::Tensor sender_table, receiver_table;    // (elements, edge channels), bias included
-  at::Tensor second_bias, third_bias;
-  at::Tensor first_weight, first_shift, second_weight, second_shift;    // of the norms
+  Norm first_norm, second_norm;
 };
 
 // An SO(2) convolution: one map for each order.
-struct Convolution {
-  std::vector<at::Tensor> maps;    // transposed for products
-  at::Tensor bias;                 // of order 0
+template <class T> using Convolution = std::vector<Map<T>>;
+
+template <class T> struct MessageNetwork {
+  RadialNetwork<T> radial;
+  Convolution<T> first, second;
 };
 
-struct MessageNetwork {
-  RadialNetwork radial;
-  Convolution first, second;
-};
-
-struct Network {
-  explicit Network(const Weights &weights);
+template <class T> struct Network {
+  // panel: columns of a packed panel. Throws std::runtime_error for weights of other shapes.
+  Network(const Weights &weights, int panel);
 
   Sizes sizes{};
   double cutoff = 0;
   at::Tensor centers;    // of the Gaussians
-  RadialNetwork first_message;
-  std::vector<MessageNetwork> layers;
+  RadialNetwork<T> first_message;
+  std::vector<MessageNetwork<T>> layers;
 };
 
-template <class T> Constants<T> make_constants(const Network &network);
+template <class T> Constants<T> make_constants(const Sizes &sizes, double cutoff);
 
 }    // namespace uma::kernels
 

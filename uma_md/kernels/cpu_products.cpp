@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: MIT
+// Products on a CPU, compiled once for each type and set of instructions; see cpu_kernels.cpp.
+//
+// A tile of a few rows and one panel of columns stays in registers while the inner dimension runs;
+// a panel's part stays in the first cache while all rows pass (Goto and van de Geijn, ACM Trans.
+// Math. Softw. 34, 12 (2008)). Weights are packed, features are read where they are.
+
+#include "products.h"
+
+namespace uma::kernels::UMA_INSTRUCTIONS {
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int VECTOR_BYTES = 64, ROWS = 12;
+#elif defined(__AVX2__)
+constexpr int VECTOR_BYTES = 32, ROWS = 6;
+#else
+constexpr int VECTOR_BYTES = 16, ROWS = 4;
+#endif
+constexpr int VECTORS = 2;           // of a panel's row
+constexpr int INNER_BYTES = 1024;    // of the inner dimension at a time
+
+using Real = UMA_REAL;
+typedef Real Vector __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(Real)), may_alias));
+
+constexpr int LANES = VECTOR_BYTES / int(sizeof(Real)), PANEL = VECTORS * LANES;
+
+// Adds the product of R rows and one panel to 'sums', whose rows are PANEL numbers.
+template <int R>
+inline __attribute__((always_inline)) void tile(int inner, const Real *x, long x_stride,
+                                                const Real *panel, Vector (&sums)[R][VECTORS])
+{
+  for (int k = 0; k < inner; k++) {
+    const Vector b0 = *reinterpret_cast<const Vector *>(panel + k * PANEL);
+    const Vector b1 = *reinterpret_cast<const Vector *>(panel + k * PANEL + LANES);
+#pragma GCC unroll 12
+    for (int r = 0; r < R; r++) {
+      const Real a = x[r * x_stride + k];
+      sums[r][0] += a * b0;
+      sums[r][1] += a * b1;
+    }
+  }
+}
+
+// out (R rows, 'columns' of a panel) = start + x panel; the start is out itself where there is
+// none.
+template <int R>
+void multiply_tile(int inner, const Real *x, long x_stride, const Real *panel, const Real *start,
+                   Real *out, long out_stride, int columns)
+{
+  Vector sums[R][VECTORS];
+  Real edge[R][PANEL];
+  const bool whole = columns == PANEL;
+  if (!whole) {
+    for (int r = 0; r < R; r++) {
+      for (int c = 0; c < PANEL; c++) {
+        edge[r][c] = c < columns ? (start ? start[c] : out[r * out_stride + c]) : Real(0);
+      }
+    }
+  }
+#pragma GCC unroll 12
+  for (int r = 0; r < R; r++) {
+    const Real *from = whole ? (start ? start : out + r * out_stride) : edge[r];
+    sums[r][0] = *reinterpret_cast<const Vector *>(from);
+    sums[r][1] = *reinterpret_cast<const Vector *>(from + LANES);
+  }
+  tile<R>(inner, x, x_stride, panel, sums);
+#pragma GCC unroll 12
+  for (int r = 0; r < R; r++) {
+    Real *to = whole ? out + r * out_stride : edge[r];
+    *reinterpret_cast<Vector *>(to) = sums[r][0];
+    *reinterpret_cast<Vector *>(to + LANES) = sums[r][1];
+  }
+  if (whole) return;
+  for (int r = 0; r < R; r++) {
+    for (int c = 0; c < columns; c++) out[r * out_stride + c] = edge[r][c];
+  }
+}
+
+template <int R>
+void multiply_rest(int rows, int inner, const Real *x, long x_stride, const Real *panel,
+                   const Real *start, Real *out, long out_stride, int columns)
+{
+  if constexpr (R > 0) {
+    if (rows == R) {
+      multiply_tile<R>(inner, x, x_stride, panel, start, out, out_stride, columns);
+    } else {
+      multiply_rest<R - 1>(rows, inner, x, x_stride, panel, start, out, out_stride, columns);
+    }
+  }
+}
+
+constexpr Real NO_BIAS[PANEL] = {};
+
+void multiply(int rows, const Real *x, int x_stride, const PackedMatrix<Real> &matrix,
+              const Real *bias, Real *out, int out_stride)
+{
+  constexpr int most = INNER_BYTES / int(sizeof(Real));
+  for (int first = 0; first < matrix.inner; first += most) {
+    const int inner = matrix.inner - first < most ? matrix.inner - first : most;
+    for (int column = 0; column < matrix.columns; column += PANEL) {
+      const int columns = matrix.columns - column < PANEL ? matrix.columns - column : PANEL;
+      const Real *panel = matrix.panels + long(column) * matrix.inner + long(first) * PANEL;
+      const Real *start = first > 0 ? nullptr : (bias ? bias + column : NO_BIAS);
+      for (int row = 0; row < rows; row += ROWS) {
+        const Real *in = x + long(row) * x_stride + first;
+        Real *to = out + long(row) * out_stride + column;
+        if (rows - row >= ROWS) {
+          multiply_tile<ROWS>(inner, in, x_stride, panel, start, to, out_stride, columns);
+        } else {
+          multiply_rest<ROWS - 1>(rows - row, inner, in, x_stride, panel, start, to, out_stride,
+                                  columns);
+        }
+      }
+    }
+  }
+}
+
+}    // namespace
+
+void get(Products<Real> &products)
+{
+  products = {PANEL, multiply};
+}
+
+}    // namespace uma::kernels::UMA_INSTRUCTIONS

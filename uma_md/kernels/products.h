@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: MIT
+// Products of features with weights that are packed once.
+//
+// A row of the result is summed in the same order whatever rows are beside it, so that results do
+// not depend on how edges are cut into blocks, nor on the number of threads.
+
+#ifndef UMA_KERNELS_PRODUCTS_H
+#define UMA_KERNELS_PRODUCTS_H
+
+namespace uma::kernels {
+
+// A matrix (inner, columns) in panels of a few columns each, the last one filled up with zeros.
+template <class T> struct PackedMatrix {
+  int inner, columns;
+  const T *panels;
+};
+
+template <class T> struct Products {
+  int panel;    // columns of a panel
+  // out = x matrix + bias, for rows at given strides; the bias may be null.
+  void (*multiply)(int rows, const T *x, int x_stride, const PackedMatrix<T> &matrix, const T *bias,
+                   T *out, int out_stride);
+};
+
+// By the instructions that this processor has.
+template <class T> Products<T> cpu_products();
+
+}    // namespace uma::kernels
+
+#endif
