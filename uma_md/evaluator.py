@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
+from torch.profiler import record_function
 
 from uma_md.exchange import Exchange
 from uma_md.graph import Graph
@@ -72,29 +73,33 @@ class Evaluator:
         with torch.no_grad():
             chunks = _chunks(graph, plan.chunk)
             traces, x = self._forward(graph, chunks, exchange, plan.keep)
-            numbers = graph.atomic_numbers[: len(graph.systems)]
-            energies, leaves = _trace(lambda x: self.model.readout(x, numbers), (x,))
-            (g,) = torch.autograd.grad(energies, leaves, torch.ones_like(energies))
+            with record_function("readout"):
+                numbers = graph.atomic_numbers[: len(graph.systems)]
+                energies, leaves = _trace(lambda x: self.model.readout(x, numbers), (x,))
+                (g,) = torch.autograd.grad(energies, leaves, torch.ones_like(energies))
             gradients = self._reverse(graph, chunks, exchange, traces, g)
             return Evaluation(energies.detach(), gradients)
 
     def _forward(
         self, graph: Graph, chunks: list[_Chunk], exchange: Exchange, keep: bool
     ) -> tuple[list[_LayerTrace], torch.Tensor]:
-        x = self.model.embed(graph.atomic_numbers[: len(graph.systems)])
-        for chunk in chunks:
-            x.index_add_(0, chunk.receivers, self.model.edge_embedding(*chunk.geometry))
+        with record_function("embed"):
+            x = self.model.embed(graph.atomic_numbers[: len(graph.systems)])
+            for chunk in chunks:
+                x.index_add_(0, chunk.receivers, self.model.edge_embedding(*chunk.geometry))
         traces = []
         for layer in range(self.model.num_layers):
             h = exchange.forward(self.model.normalize(layer, x))
             trace = _LayerTrace(x, h, torch.zeros_like(x))
-            self._gather_messages(chunks, layer, trace, keep)
-            x = self.model.update(layer, x, trace.m)
-            if self.model.num_balanced:
-                trace.updated = x
-                sums = self.model.channel_sums(x, graph.systems, len(graph.natoms))
-                trace.sums = exchange.sum(sums)
-                x = self.model.balance(x, trace.sums, graph.systems, graph.natoms)
+            with record_function("messages"):
+                self._gather_messages(chunks, layer, trace, keep)
+            with record_function("update"):
+                x = self.model.update(layer, x, trace.m)
+                if self.model.num_balanced:
+                    trace.updated = x
+                    sums = self.model.channel_sums(x, graph.systems, len(graph.natoms))
+                    trace.sums = exchange.sum(sums)
+                    x = self.model.balance(x, trace.sums, graph.systems, graph.natoms)
             traces.append(trace)
         return traces, x
 
@@ -130,20 +135,25 @@ class Evaluator:
         gradients = torch.zeros_like(graph.vectors)
         for layer in reversed(range(len(traces))):
             trace = traces.pop()
-            if self.model.num_balanced:
-                g = self._reverse_balance(graph, exchange, trace, g)
-            g, g_m = _pull_back(lambda *a, n=layer: self.model.update(n, *a), (trace.x, trace.m), g)
-            g_h = exchange.reverse(self._reverse_messages(chunks, layer, trace, g_m, gradients))
+            with record_function("update"):
+                if self.model.num_balanced:
+                    g = self._reverse_balance(graph, exchange, trace, g)
+                inputs = trace.x, trace.m
+                g, g_m = _pull_back(lambda *a, n=layer: self.model.update(n, *a), inputs, g)
+            with record_function("messages"):
+                g_h = self._reverse_messages(chunks, layer, trace, g_m, gradients)
+            g_h = exchange.reverse(g_h)
             (g_x,) = _pull_back(lambda x, n=layer: self.model.normalize(n, x), (trace.x,), g_h)
             g = g + g_x
-        for chunk in chunks:
-            vectors, *numbers = chunk.geometry
-            (g_v,) = _pull_back(
-                lambda v, z=numbers: self.model.edge_embedding(v, *z),
-                (vectors,),
-                g.index_select(0, chunk.receivers),
-            )
-            gradients[chunk.edges] += g_v
+        with record_function("embed"):
+            for chunk in chunks:
+                vectors, *numbers = chunk.geometry
+                (g_v,) = _pull_back(
+                    lambda v, z=numbers: self.model.edge_embedding(v, *z),
+                    (vectors,),
+                    g.index_select(0, chunk.receivers),
+                )
+                gradients[chunk.edges] += g_v
         return gradients
 
     def _reverse_balance(
