@@ -107,7 +107,7 @@ class Potential:
         """Refuse systems of one atom without neighbors, on the process that owns it."""
         if self.metadata.supports_single_atoms:
             return
-        alone = graph.natoms[graph.systems] == 1
+        alone = graph.natoms.index_select(0, graph.systems) == 1
         if bool(alone.any()):
             neighbors = torch.bincount(graph.receivers, minlength=len(graph.systems))
             self.metadata.check_single_atom(1, int(neighbors[alone].min()))
