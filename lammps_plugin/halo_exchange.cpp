@@ -68,7 +68,7 @@ HaloExchange::HaloExchange(MPI_Comm world, at::Device device, bool through_host)
 {
   if (through_host && !device.is_cpu()) copies_ = CopyToHost::stream(device);
   MPI_Comm_dup(world, &comm_);
-  MPI_Comm_set_errhandler(comm_, MPI_ERRORS_ARE_FATAL);
+  MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN);    // to 'or_end'
   MPI_Comm_rank(comm_, &me_);
   MPI_Comm_size(comm_, &nprocs_);
 }
@@ -225,7 +225,12 @@ void HaloExchange::send_and_receive(const at::Tensor &out, const std::vector<Pee
     or_end(MPI_Isend(first_row(out, peer), peer.rows, row, peer.rank, TAG, comm_,
                      &requests.emplace_back()));
   }
-  or_end(MPI_Waitall(int(requests.size()), requests.data(), MPI_STATUSES_IGNORE));
+  std::vector<MPI_Status> ends(requests.size());
+  const int code = MPI_Waitall(int(requests.size()), requests.data(), ends.data());
+  for (size_t k = 0; code == MPI_ERR_IN_STATUS && k < ends.size(); k++) {
+    if (ends[k].MPI_ERROR != MPI_ERR_PENDING) or_end(ends[k].MPI_ERROR);
+  }
+  or_end(code);
 }
 
 // Ends the run where MPI returns an error: other ranks may wait for a message that does not come.

@@ -21,6 +21,7 @@ import uma_md.calculator
 from uma_md import UMACalculator
 from uma_md.ranks import spatial
 from uma_md.ranks.agreement import Ranks
+from uma_md.ranks.halo_exchange import MPIExchange, plan_halo
 from uma_md.ranks.spatial import SpatialEvaluator
 
 
@@ -217,3 +218,16 @@ def breakdown():
         if WORLD.rank == 1:
             ranks.comm.Send(np.zeros(1), dest=WORLD.size + 7)
         ranks.comm.Recv(np.zeros(1), source=(WORLD.rank + 1) % WORLD.size)
+
+
+def broken_exchange():
+    """One rank expects fewer rows than are sent to it; the run must end, with no result."""
+    ranks = Ranks(WORLD)
+    with ranks.together():
+        neighbor = np.array([(WORLD.rank + 1) % WORLD.size])
+        plan = plan_halo(ranks, 2, neighbor, np.array([1]))
+        if WORLD.rank == 1:
+            plan = plan._replace(sources=[plan.sources[0]._replace(rows=0)])
+        rows = torch.full((2, 3), float(WORLD.rank))
+        for _ in range(3):
+            MPIExchange(ranks, plan, torch.device("cpu")).forward(rows)

@@ -42,6 +42,7 @@ OTHER_CHECKS = (
     "faults_in_the_sweeps",
     "faults_around_the_sweeps",
     "placements",
+    "quiet_exchanges",
 )
 
 
@@ -305,8 +306,13 @@ def test_ranks_of_a_node_share_its_cores_and_memory(found):
             assert where.sharers == RANKS
 
 
-def test_broken_communication_ends_the_run(tmp_path):
-    result = launch(tmp_path, 2, "breakdown")
+def test_exchanges_copy_nothing_where_there_is_nothing_to_do(found):
+    assert all(found("quiet_exchanges")), found("quiet_exchanges")
+
+
+@pytest.mark.parametrize("failure", ["breakdown", "broken_exchange"])
+def test_broken_communication_ends_the_run(failure, tmp_path):
+    result = launch(tmp_path, 2, failure)
     assert result.returncode != 0
     assert "communication between MPI ranks failed: " in result.stderr
     assert not list(tmp_path.iterdir())

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
+from torch.profiler import record_function
 
 from uma_md.edge_stages import EdgeStages, pull_back, trace
 from uma_md.exchange import Exchange
@@ -73,27 +74,31 @@ class Evaluator:
         with torch.no_grad():
             self.edges.start(graph, plan)
             traces, x = self._forward(graph, exchange)
-            numbers = graph.atomic_numbers[: len(graph.systems)]
-            energies, leaves = trace(lambda x: self.model.readout(x, numbers), (x,))
-            (g,) = torch.autograd.grad(energies, leaves, torch.ones_like(energies))
+            with record_function("readout"):
+                numbers = graph.atomic_numbers[: len(graph.systems)]
+                energies, leaves = trace(lambda x: self.model.readout(x, numbers), (x,))
+                (g,) = torch.autograd.grad(energies, leaves, torch.ones_like(energies))
             self._reverse(graph, exchange, traces, g)
             return Evaluation(energies.detach(), self.edges.gradients())
 
     def _forward(
         self, graph: Graph, exchange: Exchange
     ) -> tuple[list[_LayerTrace], torch.Tensor]:
-        x = self.model.embed(graph.atomic_numbers[: len(graph.systems)])
-        x = x + self.edges.embedding()
+        with record_function("embed"):
+            x = self.model.embed(graph.atomic_numbers[: len(graph.systems)])
+            x = x + self.edges.embedding()
         traces = []
         for layer in range(self.model.num_layers):
             h = exchange.forward(self.model.normalize(layer, x))
-            trace = _LayerTrace(x, h, self.edges.messages(layer, h))
-            x = self.model.update(layer, x, trace.m)
-            if self.model.num_balanced:
-                trace.updated = x
-                sums = self.model.channel_sums(x, graph.systems, len(graph.natoms))
-                trace.sums = exchange.sum(sums)
-                x = self.model.balance(x, trace.sums, graph.systems, graph.natoms)
+            with record_function("messages"):
+                trace = _LayerTrace(x, h, self.edges.messages(layer, h))
+            with record_function("update"):
+                x = self.model.update(layer, x, trace.m)
+                if self.model.num_balanced:
+                    trace.updated = x
+                    sums = self.model.channel_sums(x, graph.systems, len(graph.natoms))
+                    trace.sums = exchange.sum(sums)
+                    x = self.model.balance(x, trace.sums, graph.systems, graph.natoms)
             traces.append(trace)
         return traces, x
 
@@ -102,13 +107,18 @@ class Evaluator:
     ) -> None:
         for layer in reversed(range(len(traces))):
             trace = traces.pop()
-            if self.model.num_balanced:
-                g = self._reverse_balance(graph, exchange, trace, g)
-            g, g_m = pull_back(lambda *a, n=layer: self.model.update(n, *a), (trace.x, trace.m), g)
-            g_h = exchange.reverse(self.edges.reverse_messages(layer, trace.h, g_m))
+            with record_function("update"):
+                if self.model.num_balanced:
+                    g = self._reverse_balance(graph, exchange, trace, g)
+                inputs = trace.x, trace.m
+                g, g_m = pull_back(lambda *a, n=layer: self.model.update(n, *a), inputs, g)
+            with record_function("messages"):
+                g_rows = self.edges.reverse_messages(layer, trace.h, g_m)
+            g_h = exchange.reverse(g_rows)
             (g_x,) = pull_back(lambda x, n=layer: self.model.normalize(n, x), (trace.x,), g_h)
             g = g + g_x
-        self.edges.reverse_embedding(g)
+        with record_function("embed"):
+            self.edges.reverse_embedding(g)
 
     def _reverse_balance(
         self, graph: Graph, exchange: Exchange, trace: _LayerTrace, g: torch.Tensor

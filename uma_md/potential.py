@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.profiler import record_function
 
 from uma_md.edge_stages import make_stages
 from uma_md.evaluator import Evaluation, Evaluator
@@ -16,7 +17,7 @@ from uma_md.graph import Graph
 from uma_md.loading import DTYPES, counts_tensor, load_model
 from uma_md.memory import MemoryPlanner
 from uma_md.options import RunOptions
-from uma_md.properties import Properties, atomic_forces, virials
+from uma_md.properties import Properties, atomic_forces, read, virials
 from uma_md.system import check_finite_results, count_elements
 
 
@@ -111,7 +112,7 @@ class Potential:
         """Refuse systems of one atom without neighbors, on the process that owns it."""
         if self.metadata.supports_single_atoms:
             return
-        alone = graph.natoms[graph.systems] == 1
+        alone = graph.natoms.index_select(0, graph.systems) == 1
         if bool(alone.any()):
             neighbors = torch.bincount(graph.receivers, minlength=len(graph.systems))
             self.metadata.check_single_atom(1, int(neighbors[alone].min()))
@@ -125,10 +126,7 @@ class Potential:
             When the model gives NaN or infinity.
         """
         energies, gradients = self(graph)
-        found = Properties(
-            energies.cpu().numpy(),
-            atomic_forces(graph, gradients).cpu().numpy(),
-            virials(graph, gradients).cpu().numpy(),
-        )
+        with record_function("forces"):
+            found = read(energies, atomic_forces(graph, gradients), virials(graph, gradients))
         check_finite_results(*found)
         return found

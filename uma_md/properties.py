@@ -48,3 +48,13 @@ def virials(graph: Graph, gradients: torch.Tensor) -> torch.Tensor:
     products = -vectors.unsqueeze(2) * pull.unsqueeze(1)
     sums = torch.zeros((len(graph.natoms), 3, 3), dtype=products.dtype, device=products.device)
     return sums.index_add_(0, graph.systems.index_select(0, graph.receivers), products)
+
+
+def read(energies: torch.Tensor, forces: torch.Tensor, virials: torch.Tensor) -> Properties:
+    """Bring results of a device to the host, in one copy."""
+    parts = energies, forces, virials
+    found = torch.cat([part.flatten() for part in parts]).cpu()
+    flat = found.split([part.numel() for part in parts])
+    return Properties(
+        *(one.view(part.shape).numpy() for one, part in zip(flat, parts, strict=True))
+    )

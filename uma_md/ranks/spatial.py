@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-import torch
+from torch.profiler import record_function
 
 from uma_md.potential import Potential
-from uma_md.properties import Properties, atomic_forces, virials
+from uma_md.properties import Properties, atomic_forces, read, virials
 from uma_md.ranks.agreement import Ranks
 from uma_md.ranks.decomposition import Part, assign_owners
 from uma_md.ranks.halo_exchange import MPIExchange, plan_halo
@@ -105,11 +105,12 @@ class SpatialEvaluator:
         with self._ranks.together():
             graph = division.part.graph(positions, cells, metadata.cutoff, metadata.max_neighbors)
             energies, gradients = self._potential(graph, division.exchange)
-            forces = division.exchange.reverse(atomic_forces(graph, gradients))
-            own = torch.cat((energies.unsqueeze(1), forces), dim=1).cpu().numpy()
-            mine = virials(graph, gradients).cpu().numpy()
-            check_finite_results(own, mine)
-            return self._collect(division.owners, own, mine)
+            with record_function("forces"):
+                forces = division.exchange.reverse(atomic_forces(graph, gradients))
+                mine = read(energies, forces, virials(graph, gradients))
+            check_finite_results(*mine)
+            own = np.column_stack((mine.energies, mine.forces))
+            return self._collect(division.owners, own, mine.virials)
 
     def _collect(self, owners: np.ndarray, own: np.ndarray, virials: np.ndarray) -> Properties:
         """Bring the ranks' rows (owned, 4) and shares of virials together, in atoms' order."""

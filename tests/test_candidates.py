@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: MIT
+"""Pairs that are kept while atoms move give the edges of a search made anew."""
+
+import numpy as np
+import pytest
+import torch
+from ase.build import fcc111
+from conftest import checkpoint
+from structures import structure
+
+from uma_md import UMACalculator, neighbors
+from uma_md.batching import Batcher, Follower, build_graph
+from uma_md.candidates import candidates_of, side_by_side
+from uma_md.graph import Graph, Limits
+from uma_md.neighbors import PairStore, Reach, find_pairs
+from uma_md.system import System
+
+CPU = torch.device("cpu")
+LIMITS = Limits(4.0, 300)
+
+
+def system_of(atoms) -> System:
+    return System(atoms.positions.copy(), atoms.cell.array.copy(), atoms.pbc, atoms.numbers)
+
+
+def listed(graph: Graph) -> list[tuple[float, ...]]:
+    """Receiver, sender and vector of each edge, in an order of their own."""
+    vectors = graph.vectors.numpy().round(9) + 0.0
+    ends = np.column_stack((graph.receivers.numpy(), graph.senders.numpy()))
+    return sorted(map(tuple, np.column_stack((ends, vectors)).tolist()))
+
+
+@pytest.fixture
+def searches(monkeypatch):
+    """Counts the searches for pairs."""
+    made: list[int] = []
+
+    def search(*arguments):
+        made.append(1)
+        return find_pairs(*arguments)
+
+    monkeypatch.setattr(neighbors, "find_pairs", search)
+    return made
+
+
+@pytest.mark.parametrize("name", ["water:8", "shear", "slab", "mol:CH3CH2OH", "lattice"])
+def test_edges_are_those_of_a_new_search(name, searches):
+    atoms = fcc111("Cu", (1, 1, 1), a=3.6, vacuum=4) if name == "lattice" else structure(name)
+    follower, rng = Follower(LIMITS, CPU, skin=1.0), np.random.default_rng(0)
+    first = None
+    for step in range(12):
+        atoms.positions += rng.normal(scale=0.03, size=atoms.positions.shape)
+        atoms.positions += rng.integers(-2, 3, (len(atoms), 3)) @ (
+            atoms.cell.array * atoms.pbc[:, np.newaxis]
+        )
+        if step % 4 == 3:
+            atoms.set_cell(atoms.cell.array * 1.002, scale_atoms=True)
+        before = len(searches)
+        found = follower.graph(system_of(atoms))
+        first = len(searches) - before if first is None else first
+        assert listed(found) == listed(build_graph(*system_of(atoms), *LIMITS))
+        assert (found.receivers.diff() >= 0).all()
+    assert first == 1
+    assert len(searches) <= 12 + 4  # those of build_graph, and few of the follower
+
+
+def test_pairs_serve_until_an_atom_has_moved_half_the_skin(searches):
+    atoms = structure("water:8")
+    follower = Follower(LIMITS, CPU, skin=1.0)
+    moves = np.zeros((len(atoms), 3))
+    moves[:2, 0] = 1, -1  # no drift: that is not counted
+    for way, expected in ((0.0, 1), (0.3, 1), (0.49, 1), (0.51, 2), (0.6, 2)):
+        moved = atoms.copy()
+        moved.positions += way * moves
+        follower.graph(system_of(moved))
+        assert len(searches) == expected, way
+
+
+@pytest.mark.parametrize("change", ["strain", "atoms", "pbc"])
+def test_other_systems_are_searched_anew(change, searches):
+    atoms = structure("water:8")
+    follower = Follower(LIMITS, CPU, skin=1.0)
+    follower.graph(system_of(atoms))
+    if change == "strain":
+        atoms.set_cell(atoms.cell.array * 0.8, scale_atoms=True)
+    elif change == "atoms":
+        atoms.numbers[0] = 7
+    else:
+        atoms.pbc = (True, True, False)
+    found = follower.graph(system_of(atoms))
+    assert len(searches) == 2
+    assert listed(found) == listed(build_graph(*system_of(atoms), *LIMITS))
+
+
+def test_the_calculator_searches_once_while_atoms_move_little(searches):
+    atoms = structure("water:8")
+    atoms.calc = UMACalculator(checkpoint("tiny-1p2p1"), "omol", device="cpu", dtype="float64")
+    other = UMACalculator(checkpoint("tiny-1p2p1"), "omol", device="cpu", dtype="float64")
+    for seed in range(5):
+        atoms.rattle(0.02, seed=seed)
+        forces = atoms.get_forces()
+        assert len(searches) == 1
+    anew = atoms.copy()
+    anew.calc = other
+    assert forces == pytest.approx(anew.get_forces(), abs=1e-11)
+    assert atoms.get_potential_energy() == pytest.approx(anew.get_potential_energy(), abs=1e-11)
+
+
+def test_few_structures_are_kept(searches):
+    atoms = structure("mol:H2O")
+    follower = Follower(LIMITS, CPU, skin=1.0)
+    for _ in range(60):
+        atoms.positions[1] += 0.8
+        follower.graph(system_of(atoms))
+    assert len(searches) == 60
+    assert len(follower._batcher._store._lists) == 32
+
+
+def test_structures_side_by_side_have_images_of_their_own():
+    rng = np.random.default_rng(1)
+    systems = []
+    for seed in range(3):
+        atoms = structure("water:8")
+        atoms.rattle(0.05, seed=seed)
+        atoms.set_cell(atoms.cell.array @ (np.eye(3) + rng.normal(scale=0.02, size=(3, 3))))
+        systems.append(system_of(atoms))
+    store = PairStore(np.ones(3, dtype=bool), Reach(LIMITS.cutoff, 0.5), CPU)
+    batcher = Batcher(systems[0].atomic_numbers, store, *LIMITS, CPU)
+    cells, positions = (np.array([s[k] for s in systems]) for k in (1, 0))
+    for _ in range(2):
+        graph = batcher.graph(cells, positions)
+        expected: list[tuple[float, ...]] = []
+        for number, system in enumerate(systems):
+            first = number * len(system.positions)
+            edges = listed(build_graph(*system, *LIMITS))
+            expected += [(i + first, j + first, *vector) for i, j, *vector in edges]
+        assert listed(graph) == sorted(expected)
+        positions = positions + rng.normal(scale=0.02, size=positions.shape)
+        systems = [s._replace(positions=x) for s, x in zip(systems, positions, strict=True)]
+
+
+def test_an_image_is_one_point_however_many_pairs_it_is_in():
+    system = system_of(structure("water:8"))
+    pairs = find_pairs(*system[:3], 5.0)
+    kept = candidates_of(len(system.positions), *pairs, None, CPU)
+    images = set(map(tuple, np.column_stack((pairs.senders, pairs.shifts))[pairs.shifts.any(1)]))
+    assert len(kept.image_rows) == len(images) < len(pairs.senders) / 2
+    assert kept.senders.dtype == torch.int32
+    both = side_by_side([kept, kept])
+    assert len(both.image_rows) == 2 * len(images)
+    assert int(both.senders.max()) < 2 * (len(system.positions) + len(images))
