@@ -53,7 +53,7 @@ def test_the_usual_variable_sets_a_limit(given, water, tmp_path):
 @pytest.mark.parametrize("overlay", [False, True])
 def test_threads_of_lammps_are_not_those_of_the_model(overlay, exported, tmp_path):
     """LAMMPS's own styles get two, the model one; both do not show in the CPU time of a step."""
-    block = Block(structure("water:32"), exported("tiny-1p2p1"))
+    block = Block(structure("water:8"), exported("tiny-1p2p1"))
     if overlay:
         block.after = (
             "pair_style hybrid/overlay uma lj/cut 4.0\n"
