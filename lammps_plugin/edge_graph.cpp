@@ -78,8 +78,8 @@ void EdgeGraph::check(const at::Tensor &squares) const
   const auto most = receivers_.bincount().max();
   const auto found = at::stack({nearest, most.to(at::kDouble)}).to(at::kCPU);
   if (found[0].item<double>() == 0.0) {
-    throw std::runtime_error("pair_style uma: atoms must be apart, but two of them are at the same "
-                             "place; check the starting structure");
+    throw std::runtime_error("pair_style uma: atoms must be apart, found two at the same position; "
+                             "check the starting structure");
   }
   const auto neighbors = int64_t(found[1].item<double>());
   if (neighbors <= max_neighbors_) return;

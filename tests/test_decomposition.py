@@ -162,7 +162,7 @@ def test_atoms_at_one_place_and_too_many_neighbors_are_named():
     cells = np.stack([system.cell for system in systems])
     owners = np.concatenate([assign_owners(system, 3) for system in systems])
     part = parts_of(systems, 3)[owners[30 + 4]]
-    with pytest.raises(ValueError, match=r"found two at one place: atom (4|11)$"):
+    with pytest.raises(ValueError, match=r"found two at the same position: atom (4|11)$"):
         part.graph(positions, cells, CUTOFF, MOST)
     with pytest.raises(ValueError, match=r"at most 2 neighbors within 6.0 angstrom.*, found \d+"):
         parts_of(systems[:1], 1)[0].graph(positions[:30], cells[:1], CUTOFF, 2)

@@ -52,7 +52,7 @@ class Batcher:
         Raises
         ------
         ValueError
-            When two atoms are at one place, or an atom has too many neighbors.
+            When two atoms are at the same position, or an atom has too many neighbors.
         """
         batch, natoms = positions.shape[:2]
         atoms = torch.arange(natoms, device=self._device).repeat(batch)
@@ -110,7 +110,7 @@ def build_graph(
     Raises
     ------
     ValueError
-        When two atoms are at one place, or an atom has too many neighbors.
+        When two atoms are at the same position, or an atom has too many neighbors.
     """
     device = device or torch.device("cpu")
     numbers = np.asarray(atomic_numbers)

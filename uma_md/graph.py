@@ -70,14 +70,16 @@ def select_edges(
     Raises
     ------
     ValueError
-        When two atoms are at one place, or an atom has too many neighbors.
+        When two atoms are at the same position, or an atom has too many neighbors.
     """
     distances = torch.linalg.vector_norm(candidates.vectors, dim=1)
     near = (distances < cutoff).nonzero().squeeze(1)
     edges = Edges(*(part.index_select(0, near) for part in candidates))
     if not bool((distances > 0).all()):
         first = candidates.receivers[distances == 0][0]
-        raise ValueError(f"atoms must be apart, found two at one place: atom {int(atoms[first])}")
+        raise ValueError(
+            f"atoms must be apart, found two at the same position: atom {int(atoms[first])}"
+        )
     most = int(torch.bincount(edges.receivers, minlength=1).max())
     if most > max_neighbors:
         raise ValueError(

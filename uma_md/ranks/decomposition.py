@@ -152,7 +152,7 @@ class Part:
         Raises
         ------
         ValueError
-            When two atoms are at one place, or an atom has too many neighbors.
+            When two atoms are at the same position, or an atom has too many neighbors.
         """
         points = self._tensor(positions[self._atoms])
         boxes = self._tensor(np.asarray(cells, dtype=np.float64))
