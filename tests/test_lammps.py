@@ -7,7 +7,7 @@ from ase import Atoms
 from ase.build import molecule
 from ase_results import Results
 from conftest import VARIANTS
-from lammps_runs import Block, Finding, in_a_box, run, static
+from lammps_runs import Block, Prediction, in_a_box, run, static
 from structures import MOLECULES, STRUCTURES, structure
 
 pytestmark = [pytest.mark.lammps, pytest.mark.mpi]
@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.lammps, pytest.mark.mpi]
 TASKS = {"tiny-1p1": "omol", "tiny-1p2": "oc25", "tiny-1p2p1": "omat", "tiny-m": "omc"}
 
 
-def expect(found: Finding, atoms: Atoms, results: Results) -> None:
+def expect(found: Prediction, atoms: Atoms, results: Results) -> None:
     """What LAMMPS found must be what the ASE calculator gives."""
     expected = results(atoms)
     virial = expected["virial"]
