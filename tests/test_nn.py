@@ -59,7 +59,7 @@ def test_couplings_are_isometries(degree):
 
 
 @pytest.mark.parametrize(("dtype", "error"), [(torch.float64, 1e-13), (torch.float32, 3e-6)])
-def test_wigner_matrices_are_orthogonal_and_turn_edges_onto_y(dtype, error):
+def test_wigner_matrices_are_orthogonal_and_rotate_edges_onto_y(dtype, error):
     vectors = directions(dtype)
     matrices = wigner_module(dtype)(vectors)
     ends = (vectors.double().numpy(), np.array([[0.0, 1.0, 0.0]]))

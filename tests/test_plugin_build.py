@@ -91,7 +91,7 @@ def fake_torch(folder: Path) -> Path:
     return folder
 
 
-def test_another_torch_on_the_library_path_does_not_matter(exported, tmp_path):
+def test_another_torch_on_the_library_path_changes_nothing(exported, tmp_path):
     block = Block(structure("water:8"), exported("tiny-1p2p1"))
     fake = fake_torch(tmp_path / "torch")
     environment = {**ONE_THREAD, "LD_LIBRARY_PATH": str(fake)}
