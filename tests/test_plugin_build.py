@@ -119,6 +119,8 @@ def test_a_build_that_is_ended_leaves_nothing(number, tmp_path):
         env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        # what a shell starts in the background ignores SIGINT, and so does what it starts in turn
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
     ) as build:
         cache = tmp_path / "uma-md" / "plugin"
         end = time.monotonic() + 120
