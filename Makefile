@@ -21,7 +21,9 @@ demo: setup  ## run liquid water in LAMMPS on 2 MPI ranks
 	@$(bin)/python examples/water/run.py
 
 # Three lanes: while writing, before every merge, once a week.
-pytest := $(bin)/python -m pytest -q
+# Two workers, of which one takes over tests of the other when its own are done: files stay together.
+WORKERS ?= 2
+pytest = $(bin)/python -m pytest -q -n $(WORKERS) --dist worksteal
 quick := not (slow or extended or lammps or mpi or ipi)
 
 check: setup lint  ## check style and types, then run the quick tests

@@ -56,7 +56,7 @@ def compare_cells(template: Atoms, cell: np.ndarray, positions: np.ndarray, cuto
     """Refuse a run that repeats where the template does not, or the reverse.
 
     i-PI always sends a cell and never says whether it repeats. Along a direction that does
-    not, images must be out of each other's reach, so that it is no matter. Along one that
+    not, images must be out of each other's reach, so that repeating changes nothing. Along one that
     does, the cell must resemble the template's.
 
     Parameters

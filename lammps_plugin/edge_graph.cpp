@@ -86,8 +86,8 @@ at::Tensor EdgeGraph::extremes() const
 void EdgeGraph::check(double coincident, double neighbors) const
 {
   if (coincident > 0) {
-    throw std::runtime_error("pair_style uma: atoms must be apart, but two of them are at the same "
-                             "place; check the starting structure");
+    throw std::runtime_error("pair_style uma: atoms must be apart, found two at the same position; "
+                             "check the starting structure");
   }
   if (neighbors > double(max_neighbors_)) {
     refuse_crowd("one has " + std::to_string(int64_t(neighbors)));

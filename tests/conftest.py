@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: MIT
 """Fixtures: the checkpoints of ``tests/data``, and one thread per process."""
 
+import os
 from pathlib import Path
 
 import pytest
 import torch
+from ase import Atoms
 from ase_results import Results
 from checkpoint_files import rewrite
+from structures import water_box
 
 from uma_md import UMACalculator
 from uma_md.export import export
@@ -14,8 +17,11 @@ from uma_md.export import export
 DATA = Path(__file__).parent / "data"
 VARIANTS = ("tiny-1p1", "tiny-1p2", "tiny-1p2p1", "tiny-m")
 
-# Small matrices: threads that wait for each other cost more than they give.
+# Small matrices: threads that wait for each other cost more than they give, here and in the
+# processes that tests start. Where ranks outnumber the cores, one that waits for a message sleeps.
 torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["MPIR_CVAR_ENABLE_HEAVY_YIELD"] = "1"
 
 
 def checkpoint(variant: str) -> Path:
@@ -65,6 +71,12 @@ def exported(tmp_path_factory):
         return made[key]
 
     return get
+
+
+@pytest.fixture(scope="session")
+def water() -> Atoms:
+    """One molecule in a periodic box."""
+    return water_box(1)
 
 
 @pytest.fixture

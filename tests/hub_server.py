@@ -55,7 +55,7 @@ GATES = {
 class Request:
     """A request as it came in."""
 
-    place: str
+    host: str
     method: str
     path: str
     range: str | None
@@ -94,7 +94,7 @@ class Hub:
     requests: list[Request] = field(default_factory=list)
 
     def __enter__(self) -> "Hub":
-        self._servers = [ThreadingHTTPServer(("127.0.0.1", 0), _handler(self, p)) for p in PLACES]
+        self._servers = [ThreadingHTTPServer(("127.0.0.1", 0), _handler(self, p)) for p in HOSTS]
         for server in self._servers:
             server.daemon_threads = True
             threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
@@ -105,27 +105,27 @@ class Hub:
             server.shutdown()
             server.server_close()
 
-    def url(self, place: str = "hub") -> str:
-        return f"http://127.0.0.1:{self._servers[PLACES.index(place)].server_port}"
+    def url(self, host: str = "hub") -> str:
+        return f"http://127.0.0.1:{self._servers[HOSTS.index(host)].server_port}"
 
-    def count(self, place: str, method: str) -> int:
-        return sum((asked.place, asked.method) == (place, method) for asked in self.requests)
+    def count(self, host: str, method: str) -> int:
+        return sum((asked.host, asked.method) == (host, method) for asked in self.requests)
 
     def stored(self, sha256: str) -> bytes:
         return next(b for b in self.files.values() if hashlib.sha256(b).hexdigest() == sha256)
 
 
-PLACES = ("hub", "storage")
+HOSTS = ("hub", "storage")
 
 
-def _handler(hub: Hub, place: str) -> type[BaseHTTPRequestHandler]:
-    """The handler of one place, bound to its hub."""
-    return type("Handler", (_Handler,), {"hub": hub, "place": place})
+def _handler(hub: Hub, host: str) -> type[BaseHTTPRequestHandler]:
+    """The handler of one host, bound to its hub."""
+    return type("Handler", (_Handler,), {"hub": hub, "host": host})
 
 
 class _Handler(BaseHTTPRequestHandler):
     hub: Hub
-    place: str
+    host: str
     protocol_version = "HTTP/1.1"
 
     def do_HEAD(self) -> None:
@@ -139,9 +139,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         token = (self.headers.get("Authorization") or "").removeprefix("Bearer ") or None
-        asked = Request(self.place, self.command, self.path, self.headers.get("Range"), token)
+        asked = Request(self.host, self.command, self.path, self.headers.get("Range"), token)
         self.hub.requests.append(asked)
-        if self.place == "storage":
+        if self.host == "storage":
             self._send_file(asked)
         elif self.hub.busy > 0:
             self.hub.busy -= 1

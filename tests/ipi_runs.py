@@ -166,6 +166,11 @@ class Server:
         return "\n".join(line for line in lines if not line.startswith("#"))
 
 
+def short_run(folder: Path, atoms: Atoms, field: str) -> Server:
+    """i-PI for ten steps of four beads."""
+    return Server(folder, atoms, field, beads=4, steps=10)
+
+
 def options(template: Path, *words) -> list[str]:
     """Arguments of ``uma-ipi`` for the small model in float64."""
     model = checkpoint("tiny-1p2p1")

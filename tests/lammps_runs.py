@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Running the real LAMMPS on real MPI ranks from tests, and reading what it found.
+"""Running the real LAMMPS on real MPI ranks from tests, and reading what it gives.
 
 One script serves many structures: each is a block that ends in ``clear``.
 """
@@ -19,8 +19,8 @@ BAR = 1.6021765e6  # of LAMMPS, per eV/angstrom^3 in units metal
 
 
 @dataclass
-class Finding:
-    """What one block of a script found, in eV and angstrom, in the structure's own axes.
+class Prediction:
+    """What LAMMPS gives for one block of a script, in eV and angstrom, in the structure's own axes.
 
     Attributes
     ----------
@@ -125,7 +125,7 @@ clear
 """
 
 
-def static(blocks: list[Block], ranks: int, folder: Path) -> list[Finding]:
+def static(blocks: list[Block], ranks: int, folder: Path) -> list[Prediction]:
     """Evaluate structures once each, by one script."""
     folder.mkdir(parents=True, exist_ok=True)
     script = "".join(
@@ -136,12 +136,12 @@ def static(blocks: list[Block], ranks: int, folder: Path) -> list[Finding]:
     return [_read(block, folder / str(index)) for index, block in enumerate(blocks)]
 
 
-def _read(block: Block, path: Path) -> Finding:
+def _read(block: Block, path: Path) -> Prediction:
     energy = float(path.with_suffix(".energy").read_text().split()[1])
     xx, yy, zz, xy, xz, yz, volume = np.loadtxt(path.with_suffix(".virial"))
     rows = np.loadtxt(path.with_suffix(".dump"), skiprows=9, ndmin=2)
     pressure = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]) / BAR
-    return Finding(
+    return Prediction(
         energy,
         block.prism.vector_to_ase(rows[:, 1:4]),
         block.prism.tensor2_to_ase(pressure * volume),

@@ -26,8 +26,8 @@ def atoms_of(spec: str) -> Atoms:
         return wire
     if spec == "outside":
         atoms = structure("cutri:3")
-        turns = np.random.default_rng(1).integers(-3, 4, (len(atoms), 3))
-        atoms.positions += turns @ atoms.cell.array
+        images = np.random.default_rng(1).integers(-3, 4, (len(atoms), 3))
+        atoms.positions += images @ atoms.cell.array
         return atoms
     if spec == "mol:H":
         return Atoms("H", info={"spin": 2})

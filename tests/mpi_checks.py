@@ -93,7 +93,7 @@ def subgroups():
     atoms = atoms_of(("water:8", "shear")[color])
     atoms.calc = calculator
     if color == 0:
-        Atoms("H2", calculator=calculator)  # two atoms at one place
+        Atoms("H2", calculator=calculator)  # two atoms at the same position
         failure = outcome(lambda: calculator.get_forces(Atoms("H2")))
     else:
         failure = None

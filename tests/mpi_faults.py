@@ -53,25 +53,25 @@ def loading_errors():
 def structure_errors():
     """Structures that one rank, or all, cannot serve; the calculator works afterwards."""
     calculator = UMACalculator(model("tiny-1p1"), "omol", dtype="float64", comm=WORLD)
-    sound = atoms_of("water:8")
+    valid = atoms_of("water:8")
 
     def changed(change) -> Atoms:
-        atoms = sound.copy()
+        atoms = valid.copy()
         change(atoms)
         return atoms
 
     cluster = np.stack(np.meshgrid(*[np.arange(7) * 0.4] * 3), axis=-1).reshape(-1, 3)
     sparse = np.random.default_rng(0).uniform(0, 1, (1029, 3)) * [200, 40, 40] + [20, 0, 0]
     structures = {
-        "positions": only(1, changed(lambda a: a.rattle(1e-9)), sound),
-        "cell": only(1, changed(lambda a: a.set_cell(a.cell * 1.01)), sound),
-        "atoms": only(1, sound[:-1], sound),
-        "pbc": only(1, changed(lambda a: a.set_pbc((1, 1, 0))), sound),
-        "charge": only(1, changed(lambda a: a.info.update(charge=0.5)), sound),
+        "positions": only(1, changed(lambda a: a.rattle(1e-9)), valid),
+        "cell": only(1, changed(lambda a: a.set_cell(a.cell * 1.01)), valid),
+        "atoms": only(1, valid[:-1], valid),
+        "pbc": only(1, changed(lambda a: a.set_pbc((1, 1, 0))), valid),
+        "charge": only(1, changed(lambda a: a.info.update(charge=0.5)), valid),
         "half charge": changed(lambda a: a.info.update(charge=0.5)),
         "no number": changed(lambda a: a.positions.__setitem__((3, 1), np.nan)),
         "flat cell": changed(lambda a: a.set_cell([[9, 0, 0], [0, 9, 0], [9, 9, 0]])),
-        "one place": changed(lambda a: a.positions.__setitem__(20, a.positions[3])),
+        "same position": changed(lambda a: a.positions.__setitem__(20, a.positions[3])),
         "crowd": Atoms("H1372", np.concatenate((cluster, sparse))),
         "no atoms": Atoms(),
         "lone": Atoms("H"),
@@ -80,7 +80,7 @@ def structure_errors():
     for name, atoms in structures.items():
         mine = outcome(lambda atoms=atoms: calculator.get_potential_energy(atoms))
         found[name] = WORLD.gather(mine)
-    return found, calculator.get_potential_energy(sound)
+    return found, calculator.get_potential_energy(valid)
 
 
 def faults_in_the_sweeps():

@@ -32,7 +32,7 @@ def structure(spec: str) -> Atoms:
 
 
 def water_box(molecules: int, seed: int = 3) -> Atoms:
-    """Water molecules, turned at random, on a jittered grid at 0.997 g/cm^3; not relaxed."""
+    """Water molecules, rotated at random, on a jittered grid at 0.997 g/cm^3; not relaxed."""
     rng = np.random.default_rng(seed)
     length = (molecules * 18.015 / 6.02214076e23 / 0.997) ** (1 / 3) * 1e8
     sites = int(np.ceil(molecules ** (1 / 3)))

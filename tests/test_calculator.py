@@ -185,9 +185,9 @@ def test_charges_and_moments_of_atoms_are_warned_of_once(calculators):
 def test_a_failure_leaves_no_results_of_other_atoms():
     calculator = fresh("tiny-1p1")
     calculator.get_potential_energy(molecule("H2O"))
-    with pytest.raises(ValueError, match="two at one place"):
+    with pytest.raises(ValueError, match="two at the same position"):
         calculator.calculate(Atoms("H2"))
-    with pytest.raises(ValueError, match="two at one place"):
+    with pytest.raises(ValueError, match="two at the same position"):
         calculator.get_potential_energy(Atoms("H2"))
 
 
@@ -200,7 +200,7 @@ def test_bad_structures_are_refused(calculators):
         (Atoms("Cu", cell=[40] * 3, pbc=True), "UMA-1.1 does not describe a single isolated atom"),
         (Atoms("Cu", cell=[40, 3, 3], pbc=(1, 0, 0)), "does not describe a single isolated atom"),
         (Atoms("H2", pbc=True), "needs a cell vector, found none along a"),
-        (Atoms("H2", [[0, 0, 0], [0, 0, 0]]), "must be apart, found two at one place"),
+        (Atoms("H2", [[0, 0, 0], [0, 0, 0]]), "must be apart, found two at the same position"),
         (Atoms("H", cell=[1, 1, 1], pbc=True), "at most 300 neighbors within 6.0 angstrom"),
     ]
     for atoms, message in cases:

@@ -159,8 +159,8 @@ def test_tasks_that_share_an_embedding_and_a_head_do_so(changed, calculators):
     from uma_md import UMACalculator
 
     def share(config, *_):
-        for place in (config["backbone"], config["heads"]["energyandforcehead"]):
-            place["dataset_mapping"] = {**place["dataset_mapping"], "oc22": "oc20"}
+        for part in (config["backbone"], config["heads"]["energyandforcehead"]):
+            part["dataset_mapping"] = {**part["dataset_mapping"], "oc22": "oc20"}
 
     path = changed("tiny-1p2", share)
     source = UMASource(path)

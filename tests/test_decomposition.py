@@ -75,7 +75,7 @@ def test_edges_of_all_ranks_are_those_of_the_whole_structure(spec, ranks):
     assert found == pytest.approx(edges_of_the_whole(system), abs=1e-9)
 
 
-def test_open_directions_need_no_sound_cell_vectors():
+def test_open_directions_need_no_valid_cell_vectors():
     """Their vectors are free, and may even lie along those that repeat."""
     chain = random_system(3, 20)._replace(pbc=np.array([False, True, False]))
     straight = chain._replace(cell=np.diag([40.0, 0.0, 40.0]) + np.outer([0, 1, 0], chain.cell[1]))
@@ -155,14 +155,14 @@ def test_what_a_rank_holds_grows_with_its_own_atoms_only():
     assert sizes[0][1] <= 2 * 4 * 16  # two cutoffs, as unit cells of 16 atoms, at both ends
 
 
-def test_atoms_at_one_place_and_too_many_neighbors_are_named():
+def test_atoms_at_the_same_position_and_too_many_neighbors_are_named():
     systems = [random_system(seed, 30) for seed in (3, 7)]
     systems[1].positions[11] = systems[1].positions[4]
     positions = np.concatenate([system.positions for system in systems])
     cells = np.stack([system.cell for system in systems])
     owners = np.concatenate([assign_owners(system, 3) for system in systems])
     part = parts_of(systems, 3)[owners[30 + 4]]
-    with pytest.raises(ValueError, match=r"found two at one place: atom (4|11)$"):
+    with pytest.raises(ValueError, match=r"found two at the same position: atom (4|11)$"):
         part.graph(positions, cells, CUTOFF, MOST)
     with pytest.raises(ValueError, match=r"at most 2 neighbors within 6.0 angstrom.*, found \d+"):
         parts_of(systems[:1], 1)[0].graph(positions[:30], cells[:1], CUTOFF, 2)

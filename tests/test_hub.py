@@ -70,8 +70,8 @@ def test_a_download_is_whole_and_comes_from_the_cache_the_next_time(server, cach
 
 def test_the_token_goes_to_the_hub_and_not_to_storage(server, cache):
     hub.download(NAME)
-    assert {asked.token for asked in server.requests if asked.place == "hub"} == {"hf_member"}
-    assert {asked.token for asked in server.requests if asked.place == "storage"} == {None}
+    assert {asked.token for asked in server.requests if asked.host == "hub"} == {"hf_member"}
+    assert {asked.token for asked in server.requests if asked.host == "storage"} == {None}
 
 
 def test_names_are_accepted_where_paths_are(server, cache, tmp_path):
@@ -241,7 +241,7 @@ def test_a_cut_connection_is_resumed_where_it_broke(server, cache, quick_pauses,
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 100_000)
     server.cut = [300_000, 500_000]
     assert hub.download(NAME).read_bytes() == server.files[FILE]
-    ranges = [asked.range for asked in server.requests if asked.place == "storage"]
+    ranges = [asked.range for asked in server.requests if asked.host == "storage"]
     assert ranges == [None, "bytes=300000-", "bytes=800000-"]
 
 

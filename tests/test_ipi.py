@@ -11,7 +11,7 @@ import sys
 
 import pytest
 from conftest import checkpoint
-from structures import structure, water_box
+from structures import structure
 
 pytest.importorskip("ipi", reason="i-PI is not installed")
 from ipi_runs import BIN, TIME_LIMIT, Address, Server, drive, options, program
@@ -29,11 +29,6 @@ PARAMETERS = {
     "dtype": "float64",
     "device": "cpu",
 }
-
-
-@pytest.fixture(scope="module")
-def water():
-    return water_box(1)
 
 
 @pytest.fixture(scope="module")

@@ -161,7 +161,7 @@ def test_parameters_that_are_no_whole_numbers_are_refused(check, name, given):
         ("<other/>", "i-PI's input must begin with <simulation>, found <other>"),
         (
             "<simulation> <ffsocket> <port> x </port> </ffsocket> </simulation>",
-            "i-PI's input must have sound values",
+            "i-PI's input must have valid values",
         ),
     ],
 )

@@ -14,7 +14,16 @@ from ase import Atoms
 from structures import water_box
 
 pytest.importorskip("ipi", reason="i-PI is not installed")
-from ipi_runs import SECONDS, Address, Server, drive, driver, sleeping_driver, wait_until_ready
+from ipi_runs import (
+    SECONDS,
+    Address,
+    Server,
+    drive,
+    driver,
+    short_run,
+    sleeping_driver,
+    wait_until_ready,
+)
 
 from uma_md.properties import atomic_forces
 
@@ -22,27 +31,18 @@ pytestmark = pytest.mark.ipi
 
 
 @pytest.fixture(scope="module")
-def water():
-    return water_box(1)
-
-
-@pytest.fixture(scope="module")
 def undisturbed(water, tmp_path_factory):
     address = Address()
     folder = tmp_path_factory.mktemp("undisturbed")
-    with serve(folder, water, address.field(2)) as server:
+    with short_run(folder, water, address.field(2)) as server:
         assert drive(folder / "init.extxyz", *address.options).exit_code == 0
         return server.finish()
-
-
-def serve(folder: Path, atoms: Atoms, field: str) -> Server:
-    return Server(folder, atoms, field, beads=4, steps=10)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_ends_it_and_not_the_run(number, code, water, undisturbed, tmp_path):
     address = Address()
-    with serve(tmp_path, water, address.field(2)) as server:
+    with short_run(tmp_path, water, address.field(2)) as server:
         template = tmp_path / "init.extxyz"
         with sleeping_driver(tmp_path / "sleeps", template, *address.options) as process:
             process.sleeps()
@@ -57,7 +57,7 @@ def test_a_signal_ends_it_and_not_the_run(number, code, water, undisturbed, tmp_
 
 def test_it_ends_in_order_when_i_pi_says_exit_while_it_computes(water, undisturbed, tmp_path):
     address = Address()
-    with serve(tmp_path, water, address.field(2, timeout=3)) as server:
+    with short_run(tmp_path, water, address.field(2, timeout=3)) as server:
         template = tmp_path / "init.extxyz"
         with sleeping_driver(tmp_path / "sleeps", template, *address.options) as process:
             process.sleeps()
@@ -70,7 +70,7 @@ def test_it_ends_in_order_when_i_pi_says_exit_while_it_computes(water, undisturb
 
 def test_it_says_that_i_pi_is_gone(water, tmp_path):
     address = Address()
-    with serve(tmp_path, water, address.field(2)) as server:
+    with short_run(tmp_path, water, address.field(2)) as server:
         template = tmp_path / "init.extxyz"
         with sleeping_driver(tmp_path / "sleeps", template, *address.options) as process:
             process.sleeps()
@@ -83,7 +83,7 @@ def test_it_says_that_i_pi_is_gone(water, tmp_path):
 
 def test_it_waits_for_i_pi(water, undisturbed, tmp_path):
     address = Address()
-    server = serve(tmp_path, water, address.field(2))
+    server = short_run(tmp_path, water, address.field(2))
     with driver(tmp_path / "init.extxyz", *address.options) as process:
         wait_until_ready(process)
         time.sleep(0.5)

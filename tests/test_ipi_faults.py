@@ -6,10 +6,8 @@ and does: ``test_ipi_command.py``.
 """
 
 import time
-from pathlib import Path
 
 import pytest
-from ase import Atoms
 from structures import water_box
 
 pytest.importorskip("ipi", reason="i-PI is not installed")
@@ -19,6 +17,7 @@ from ipi_runs import (
     Server,
     analytic_driver,
     serve_analytic,
+    short_run,
     sleeping_analytic_driver,
     wait_until_ready,
 )
@@ -27,26 +26,17 @@ pytestmark = pytest.mark.ipi
 
 
 @pytest.fixture(scope="module")
-def water():
-    return water_box(1)
-
-
-@pytest.fixture(scope="module")
 def undisturbed(water, tmp_path_factory):
     address = Address()
-    with serve(tmp_path_factory.mktemp("undisturbed"), water, address.field(2)) as server:
+    with short_run(tmp_path_factory.mktemp("undisturbed"), water, address.field(2)) as server:
         serve_analytic(address)
         return server.finish()
-
-
-def serve(folder: Path, atoms: Atoms, field: str) -> Server:
-    return Server(folder, atoms, field, beads=4, steps=10)
 
 
 @pytest.mark.parametrize("mode", ["unix", "inet", "shm"])
 def test_a_run_goes_on_with_a_second_driver_after_kill(mode, water, undisturbed, tmp_path):
     address = Address(mode)
-    server = serve(tmp_path, water, address.field(2))
+    server = short_run(tmp_path, water, address.field(2))
     with (
         sleeping_analytic_driver(tmp_path / "sleeps", *address.options) as victim,
         analytic_driver(*address.options) as other,
@@ -67,7 +57,7 @@ def test_a_run_goes_on_with_a_second_driver_after_kill(mode, water, undisturbed,
 def test_a_run_goes_on_with_a_late_driver_after_kill(consolidate, water, undisturbed, tmp_path):
     address = Address()
     field = address.field(2 if consolidate else 1, consolidate)
-    with serve(tmp_path, water, field) as server:
+    with short_run(tmp_path, water, field) as server:
         with sleeping_analytic_driver(tmp_path / "sleeps", *address.options) as victim:
             victim.sleeps()
             victim.kill()
@@ -80,7 +70,7 @@ def test_exit_ends_a_driver_while_it_computes(water, undisturbed, tmp_path):
     """i-PI says EXIT to a driver that takes longer than its timeout."""
     address = Address()
     with (
-        serve(tmp_path, water, address.field(2, timeout=3)) as server,
+        short_run(tmp_path, water, address.field(2, timeout=3)) as server,
         sleeping_analytic_driver(tmp_path / "sleeps", *address.options) as slow,
     ):
         slow.sleeps()
@@ -95,7 +85,7 @@ def test_exit_ends_a_driver_while_it_computes(water, undisturbed, tmp_path):
 def test_a_driver_ends_when_i_pi_is_gone(mode, water, tmp_path):
     address = Address(mode)
     with (
-        serve(tmp_path, water, address.field(2)) as server,
+        short_run(tmp_path, water, address.field(2)) as server,
         sleeping_analytic_driver(tmp_path / "sleeps", *address.options) as driver,
     ):
         driver.sleeps()
@@ -111,7 +101,7 @@ def test_a_driver_waits_for_i_pi(water, undisturbed, tmp_path):
         wait_until_ready(driver)
         time.sleep(0.5)
         assert driver.poll() is None
-        with serve(tmp_path, water, address.field(2)) as server:
+        with short_run(tmp_path, water, address.field(2)) as server:
             assert server.finish() == undisturbed
             assert driver.wait(SECONDS) == 0
 
@@ -125,7 +115,7 @@ def test_a_driver_waits_for_i_pi(water, undisturbed, tmp_path):
 )
 def test_a_driver_with_shared_memory_refuses_an_i_pi_without(batch, sentence, water, tmp_path):
     address = Address("unix")
-    with serve(tmp_path, water, address.field(batch)) as server:
+    with short_run(tmp_path, water, address.field(batch)) as server:
         address.mode = "shm"
         with pytest.raises(ValueError, match=sentence):
             serve_analytic(address)
@@ -135,7 +125,7 @@ def test_a_driver_with_shared_memory_refuses_an_i_pi_without(batch, sentence, wa
 @pytest.mark.parametrize("batch", [1, 2])
 def test_a_driver_without_shared_memory_refuses_an_i_pi_with_it(batch, water, tmp_path):
     address = Address("shm")
-    with serve(tmp_path, water, address.field(batch)) as server:
+    with short_run(tmp_path, water, address.field(batch)) as server:
         address.mode = "unix"
         sentence = "found mode='shm' in i-PI's input: start uma-ipi with --shm"
         with pytest.raises(ValueError, match=sentence):
@@ -147,7 +137,7 @@ def test_a_driver_without_shared_memory_refuses_an_i_pi_with_it(batch, water, tm
 @pytest.mark.parametrize("batch", [1, 2])
 def test_other_atoms_than_the_drivers_are_refused(mode, batch, tmp_path):
     address = Address(mode)
-    with serve(tmp_path, water_box(2), address.field(batch)) as server:
+    with short_run(tmp_path, water_box(2), address.field(batch)) as server:
         with pytest.raises(ValueError, match="found 6 atoms in i-PI and 3 in the template"):
             serve_analytic(address)
         assert ends(server)

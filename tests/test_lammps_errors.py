@@ -105,10 +105,10 @@ def test_atoms_that_the_file_is_not_merged_for_are_refused(exported, tmp_path):
     refuse(script, tmp_path, "merged for, 0 and 1, found 1 and 1; export the model again")
 
 
-def test_atoms_at_one_place_are_refused(block, tmp_path):
+def test_atoms_at_the_same_position_are_refused(block, tmp_path):
     script = block.setup(tmp_path, 0) + "\nset atom 2 x 1.0 y 1.0 z 1.0\n"
     script += "set atom 3 x 1.0 y 1.0 z 1.0\nrun 0\n"
-    abort(script, tmp_path, "atoms must be apart, but two of them are at the same place")
+    abort(script, tmp_path, "atoms must be apart, found two at the same position; check the")
 
 
 def test_atoms_too_dense_are_refused(exported, tmp_path):

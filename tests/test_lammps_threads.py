@@ -14,7 +14,7 @@ from structures import structure
 pytestmark = [pytest.mark.lammps, pytest.mark.mpi]
 
 CORES = len(os.sched_getaffinity(0))
-RUN = "\nfix nve all nve\ntimestep 0.0001\nrun 10\nprint 'energy $(pe:%.16g)'\n"
+RUN = "\nfix nve all nve\ntimestep 0.0001\nrun {steps}\nprint 'energy $(pe:%.16g)'\n"
 OPENMP = ("-pk", "omp", "2", "-sf", "omp")
 
 
@@ -23,11 +23,13 @@ def water(exported):
     return Block(structure("water:8"), exported("tiny-1p2p1"))
 
 
-def log_of(block: Block, ranks: int, folder, *options: str, **variables: str) -> str:
+def log_of(
+    block: Block, ranks: int, folder, *options: str, steps: int = 1, **variables: str
+) -> str:
     """What LAMMPS writes; OMP_NUM_THREADS is set only where it is given."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "MKL_"))}
     environment |= variables
-    script = block.setup(folder, 0) + RUN
+    script = block.setup(folder, 0) + RUN.format(steps=steps)
     result = launch(script, ranks, folder, *options, environment=environment)
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     return result.stdout
@@ -53,18 +55,19 @@ def test_the_usual_variable_sets_a_limit(given, water, tmp_path):
 @pytest.mark.parametrize("overlay", [False, True])
 def test_threads_of_lammps_are_not_those_of_the_model(overlay, exported, tmp_path):
     """LAMMPS's own styles get two, the model one; both do not show in the CPU time of a step."""
-    block = Block(structure("water:32"), exported("tiny-1p2p1"))
+    block = Block(structure("water:8"), exported("tiny-1p2p1"))
     if overlay:
         block.after = (
             "pair_style hybrid/overlay uma lj/cut 4.0\n"
             f"pair_coeff * * uma {block.model} H O\npair_coeff * * lj/cut 0.001 1.0"
         )
-    log = log_of(block, 1, tmp_path, *OPENMP, OMP_NUM_THREADS="1", OMP_WAIT_POLICY="passive")
+    one, passive = {"OMP_NUM_THREADS": "1"}, {"OMP_WAIT_POLICY": "passive"}
+    log = log_of(block, 1, tmp_path, *OPENMP, steps=10, **one, **passive)
     assert "set 2 OpenMP thread(s) per MPI task" in log
     assert threads_in(log) == 1
     (percent,) = re.findall(r"([\d.]+)% CPU use with 1 MPI tasks x 2 OpenMP threads", log)
     assert float(percent) < 120
-    plain = log_of(block, 1, tmp_path, OMP_NUM_THREADS="1")
+    plain = log_of(block, 1, tmp_path, steps=10, **one)
     energies = [float(re.findall(r"energy (\S+)", text)[-1]) for text in (log, plain)]
     assert energies[0] == pytest.approx(energies[1], abs=1e-8)
 

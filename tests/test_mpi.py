@@ -137,7 +137,10 @@ def test_communicators_of_some_ranks_are_independent(found, alone):
         for name, value in values.items():
             assert value == pytest.approx(expected[name], abs=1e-9)
         if color == 0:
-            assert failure == ("ValueError", "atoms must be apart, found two at one place: atom 0")
+            assert failure == (
+                "ValueError",
+                "atoms must be apart, found two at the same position: atom 0",
+            )
 
 
 def test_systems_side_by_side_are_each_as_if_alone(found, calculators):
@@ -222,7 +225,11 @@ def test_ranks_with_different_structures_are_told_what_differs(name, part, found
         ("half charge", "TypeError", "charge must be an integer, found 0.5"),
         ("no number", "ValueError", "positions and cell must be finite, found NaN or infinity"),
         ("flat cell", "ValueError", "cell vectors of periodic directions must be independent"),
-        ("one place", "ValueError", "atoms must be apart, found two at one place: atom"),
+        (
+            "same position",
+            "ValueError",
+            "atoms must be apart, found two at the same position: atom",
+        ),
         ("crowd", "ValueError", "an atom must have at most 300 neighbors within 6.0 angstrom"),
         ("no atoms", "ValueError", "the structure must have atoms, found none"),
         ("lone", "ValueError", "UMA-1.1 does not describe a single isolated atom"),

@@ -154,7 +154,7 @@ def test_far_atoms_are_served_as_if_alone(far, calculators):
 
 
 @pytest.mark.parametrize("cells", [-(2**26), 3, 2**26])
-def test_whole_cells_away_is_the_same_place(cells, calculators):
+def test_whole_cells_away_is_the_same_position(cells, calculators):
     calculator = calculators("tiny-1p2p1")
     atoms = molecule("H2O")
     atoms.cell, atoms.pbc = [8.0, 9.0, 7.0], (True, False, True)

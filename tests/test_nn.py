@@ -59,7 +59,7 @@ def test_couplings_are_isometries(degree):
 
 
 @pytest.mark.parametrize(("dtype", "error"), [(torch.float64, 1e-13), (torch.float32, 3e-6)])
-def test_wigner_matrices_are_orthogonal_and_turn_edges_onto_y(dtype, error):
+def test_wigner_matrices_are_orthogonal_and_rotate_edges_onto_y(dtype, error):
     vectors = directions(dtype)
     matrices = wigner_module(dtype)(vectors)
     ends = (vectors.double().numpy(), np.array([[0.0, 1.0, 0.0]]))
@@ -67,8 +67,8 @@ def test_wigner_matrices_are_orthogonal_and_turn_edges_onto_y(dtype, error):
     for degree, matrix in enumerate(matrices, start=1):
         identity = torch.eye(2 * degree + 1, dtype=dtype)
         assert (matrix @ matrix.transpose(1, 2) - identity).abs().max() < error
-        turned = np.einsum("eij,ej->ei", matrix.double().numpy(), along[degree])
-        assert np.abs(turned - pole[degree]).max() < error
+        rotated = np.einsum("eij,ej->ei", matrix.double().numpy(), along[degree])
+        assert np.abs(rotated - pole[degree]).max() < error
 
 
 def test_wigner_matrices_represent_one_rotation():
@@ -76,9 +76,9 @@ def test_wigner_matrices_represent_one_rotation():
     vectors = directions()
     matrices = wigner_module()(vectors)
     probe = np.array([0.48, -0.6, 0.64])
-    turned = np.einsum("eij,j->ei", matrices[0].numpy(), probe)
+    rotated = np.einsum("eij,j->ei", matrices[0].numpy(), probe)
     before = real_spherical_harmonics(LMAX, probe[None])
-    after = real_spherical_harmonics(LMAX, turned)
+    after = real_spherical_harmonics(LMAX, rotated)
     for degree, matrix in enumerate(matrices, start=1):
         rotated = np.einsum("eij,j->ei", matrix.numpy(), before[degree][0])
         assert np.abs(rotated - after[degree]).max() < 1e-13

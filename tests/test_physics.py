@@ -64,11 +64,11 @@ def test_stress_is_the_strain_derivative_of_the_energy(variant, spec, calculator
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_rotating_the_structure_rotates_its_forces(variant, calculators):
     atoms, calculator = structure("mol:CH3CH2OH@-1,2"), calculators(variant)
-    turned = atoms.copy()
-    turned.rotate(73.0, (1.0, -2.0, 0.5))
-    rotation = np.linalg.lstsq(atoms.positions, turned.positions, rcond=None)[0]
-    assert energy(turned, calculator) == pytest.approx(energy(atoms, calculator), abs=1e-10)
-    assert forces(turned, calculator) == pytest.approx(forces(atoms, calculator) @ rotation)
+    rotated = atoms.copy()
+    rotated.rotate(73.0, (1.0, -2.0, 0.5))
+    rotation = np.linalg.lstsq(atoms.positions, rotated.positions, rcond=None)[0]
+    assert energy(rotated, calculator) == pytest.approx(energy(atoms, calculator), abs=1e-10)
+    assert forces(rotated, calculator) == pytest.approx(forces(atoms, calculator) @ rotation)
 
 
 def test_energy_is_the_same_wherever_edges_point(calculators):
@@ -78,11 +78,11 @@ def test_energy_is_the_same_wherever_edges_point(calculators):
     base = energy(atoms, calculator)
     bond = atoms.positions[1] - atoms.positions[0]
     for axis in ("x", "-x", "y", "-y", "z", "-z", (1, 1e-9, 0), (0, -1, 1e-9), (1, -1e-16, 1)):
-        turned = atoms.copy()
-        turned.rotate(bond, axis, center=turned.positions[0])
-        assert energy(turned, calculator) == pytest.approx(base, abs=1e-10)
-        assert np.isfinite(forces(turned, calculator)).all()
-        assert np.abs(forces(turned, calculator).sum(axis=0)).max() < 1e-10
+        rotated = atoms.copy()
+        rotated.rotate(bond, axis, center=rotated.positions[0])
+        assert energy(rotated, calculator) == pytest.approx(base, abs=1e-10)
+        assert np.isfinite(forces(rotated, calculator)).all()
+        assert np.abs(forces(rotated, calculator).sum(axis=0)).max() < 1e-10
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

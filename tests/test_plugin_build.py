@@ -92,7 +92,7 @@ def fake_torch(folder: Path) -> Path:
     return folder
 
 
-def test_another_torch_on_the_library_path_does_not_matter(exported, tmp_path):
+def test_another_torch_on_the_library_path_changes_nothing(exported, tmp_path):
     block = Block(structure("water:8"), exported("tiny-1p2p1"))
     fake = fake_torch(tmp_path / "torch")
     environment = {**ONE_THREAD, "LD_LIBRARY_PATH": str(fake)}
@@ -120,6 +120,8 @@ def test_a_build_that_is_ended_leaves_nothing(number, tmp_path):
         env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        # what a shell starts in the background ignores SIGINT, and so does what it starts in turn
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
     ) as build:
         cache = tmp_path / "uma-md" / "plugin"
         end = time.monotonic() + 120

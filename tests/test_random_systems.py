@@ -92,19 +92,19 @@ def test_random_systems_give_the_numbers_of_ase(pytestconfig, exported, calculat
                 for one in members
             ]
             found = static(blocks, ranks, tmp_path / f"{start}-{ranks}")
-            for one, block, finding in zip(members, blocks, found, strict=True):
-                _compare(one, block.atoms, finding, calculator)
+            for one, block, prediction in zip(members, blocks, found, strict=True):
+                _compare(one, block.atoms, prediction, calculator)
 
 
-def _compare(one: Trial, atoms: Atoms, finding, calculator) -> None:
+def _compare(one: Trial, atoms: Atoms, prediction, calculator) -> None:
     atoms.calc = calculator
     where = f"trial {one.seed}: {atoms}, {one}"
     natoms = len(atoms)
-    assert abs(finding.energy - atoms.get_potential_energy()) < 1e-8 * max(1, natoms / 10), where
+    assert abs(prediction.energy - atoms.get_potential_energy()) < 1e-8 * max(1, natoms / 10), where
     forces = atoms.get_forces()
     scale = max(1.0, np.abs(forces).max())
-    assert np.abs(finding.forces - forces).max() < 1e-8 * scale, where
+    assert np.abs(prediction.forces - forces).max() < 1e-8 * scale, where
     if atoms.pbc.all():
         virial = -atoms.get_stress(voigt=False) * atoms.get_volume()
         largest = max(1.0, np.abs(virial).max())
-        assert np.abs(finding.virial - virial).max() < 1e-6 * largest, where
+        assert np.abs(prediction.virial - virial).max() < 1e-6 * largest, where

@@ -5,7 +5,7 @@ import os
 import re
 import runpy
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from itertools import islice
 from pathlib import Path
 
@@ -48,8 +48,6 @@ LIMITS = {
     "alloys": (55, 4),
     "slabs": (60, 4.5),
 }
-# Every fifth of the slabs, 210, has the one with the largest error, 715 meV/angstrom: 69 in all.
-FIFTH = LIMITS | {"slabs": (75, 4.5)}
 
 
 @pytest.fixture(scope="module")
@@ -91,17 +89,22 @@ def every(step: int, items: list[Labelled]) -> list[Labelled]:
     ]
 
 
-@pytest.mark.parametrize(
-    ("step", "limits"), [(5, FIFTH), pytest.param(1, LIMITS, marks=pytest.mark.extended)]
-)
-def test_held_out_errors_are_those_of_the_model_card(step, limits):
-    rows = held_out_errors("uma-nano", every(step, load_folder(DATA, held_out=True)))
+@pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.extended)])
+def test_held_out_errors_are_those_of_the_model_card(step):
+    """Of all structures; those of a sample may be larger by twice their standard error.
+
+    Few structures make up most of an RMS error, so that which of them are in the sample counts.
+    """
+    held_out = load_folder(DATA, held_out=True)
+    counts = Counter(item.family for item in held_out)
+    rows = held_out_errors("uma-nano", every(step, held_out))
     by_family = {family: row for (_, family), row in rows.items()}
-    assert set(limits) <= set(by_family)
-    for family, (most_force, most_energy) in limits.items():
-        _, force, energy = by_family[family]
-        assert force <= most_force, f"{family}: {force:.1f} meV/angstrom"
-        assert energy <= most_energy, f"{family}: {energy:.2f} meV/atom"
+    assert set(LIMITS) <= set(by_family)
+    for family, limits in LIMITS.items():
+        number, *errors = by_family[family]
+        left_out = 1 - number / counts[family]
+        for limit, (rms, uncertainty) in zip(limits, errors, strict=True):
+            assert rms <= limit + 2 * uncertainty * left_out**0.5, family
 
 
 @pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.extended)])
@@ -175,12 +178,12 @@ def test_singlet_and_triplet_differ_as_with_the_teacher(nano):
 
 
 def test_a_task_knows_its_own_elements_only(nano):
-    for task, atoms, lost in (
+    for task, atoms, unknown in (
         ("omol", bulk("Cu", cubic=True), "Cu"),
         ("omat", molecule("H2O"), "H"),
         ("oc20", molecule("N2"), "N"),
     ):
-        with pytest.raises(ValueError, match=f"elements .* {lost}"):
+        with pytest.raises(ValueError, match=f"elements .* {unknown}"):
             nano(task).get_potential_energy(atoms)
 
 
@@ -194,7 +197,7 @@ def test_info_says_what_the_model_is(tmp_path):
 
 
 def test_water_holds_together_when_stretched_and_squeezed(nano):
-    """Bonds have a minimum in the right place, and break only upward."""
+    """Bonds have a minimum at the right length, and break only upward."""
     energies = []
     for distance in (0.75, 0.85, 0.96, 1.1, 1.3):
         water = Atoms("OH2", [(0, 0, 0), (distance, 0, 0), (-0.24, 0.93, 0)])

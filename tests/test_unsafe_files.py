@@ -82,7 +82,7 @@ def test_tensors_that_are_not_within_their_storage_are_refused(attack, tmp_path)
         read_checkpoint(path)
 
 
-def test_a_sound_tensor_made_in_the_same_way_is_read(tmp_path):
+def test_a_valid_tensor_made_in_the_same_way_is_read(tmp_path):
     """So the refusals above are of what each of them changes."""
     content = tensor_pickle(1, (2, 3), (3, 1))
     data = struct.pack("<16f", *range(16))
@@ -261,7 +261,7 @@ SAFETENSORS = {
 
 
 @pytest.mark.parametrize("attack", SAFETENSORS)
-def test_safetensors_that_are_not_sound_are_refused(attack, tmp_path):
+def test_invalid_safetensors_are_refused(attack, tmp_path):
     SAFETENSORS[attack](tmp_path / "m.safetensors")
     refused(tmp_path / "m.safetensors")
 

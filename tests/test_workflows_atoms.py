@@ -34,7 +34,7 @@ WORKFLOWS = {
         "WATCH\nrun 2\ndelete_atoms random count 9 yes all NULL 482\nrun 2\n"
         "delete_atoms group chlorine\nrun 2",
     ),
-    "create": ("nacl:2", "WATCH\nrun 2\ncreate_atoms 2 random 2 771 NULL overlap 1.2\nrun 2"),
+    "create": ("nacl:1", "WATCH\nrun 2\ncreate_atoms 2 random 2 771 NULL overlap 1.2\nrun 2"),
     "swap": (
         "nacl:1",
         "WATCH\nfix mc all atom/swap 1 3 4711 9000 ke no types 1 2\nrun 5",
@@ -45,7 +45,7 @@ WORKFLOWS = {
         "WATCH\nfix mc chlorine gcmc 1 4 2 1 29494 9000 -4.0 0.2 full_energy group chlorine "
         "overlap_cutoff 0.5\nrun 6",
     ),
-    "replicas": ("nacl:2", "replicate 1 2 1\nreset_atoms id sort yes\nWATCH\nrun 2"),
+    "replicas": ("nacl:1", "replicate 1 2 1\nreset_atoms id sort yes\nWATCH\nrun 2"),
 }  # fmt: skip
 
 

@@ -24,7 +24,7 @@ PARTNERS = {
 @pytest.fixture
 def salt(exported):
     def block(after: str = "") -> Block:
-        return Block(structure("nacl:2"), exported("tiny-1p2p1", "omat"), after=after)
+        return Block(structure("nacl:1"), exported("tiny-1p2p1", "omat"), after=after)
 
     return block
 

@@ -18,12 +18,12 @@ NPT = "fix npt all npt temp 600 600 0.1"
 # By name: the structure, what goes before the box's making, and the commands; the snapshots begin
 # at WATCH where there is one.
 WORKFLOWS = {
-    "cg": ("nacl:2", "", "min_style cg\nminimize 0 1e-3 8 40"),
-    "fire": ("nacl:2", "", "min_style fire\nminimize 0 1e-3 8 40"),
+    "cg": ("nacl:1", "", "min_style cg\nminimize 0 1e-3 8 40"),
+    "fire": ("nacl:1", "", "min_style fire\nminimize 0 1e-3 8 40"),
     "hftn": ("shear", "", "min_style hftn\nminimize 0 1e-3 2 20"),
     "relaxed-box": ("shear", "", "fix box all box/relax tri 1000.0\nminimize 0 1e-3 6 30"),
     "runs": (
-        "nacl:2",
+        "nacl:1",
         "",
         'fix nve all nve\nrun 4\nrun 4 pre no\nrun 4 every 2 "print here"\nrun 4 post no',
     ),
@@ -33,9 +33,9 @@ WORKFLOWS = {
         "",
         "neighbor 2.0 bin\nneigh_modify every 4 delay 4 check yes\nfix nve all nve\nrun 8",
     ),
-    "wide-ghosts": ("nacl:2", "", "comm_modify cutoff 9.0\nfix nve all nve\nrun 3"),
-    "isotropic": ("nacl:2", "", f"{NPT} iso 0 0 0.1\nrun 8"),
-    "anisotropic": ("nacl:2", "", f"{NPT} aniso 5e4 5e4 0.05\nrun 8"),
+    "wide-ghosts": ("nacl:1", "", "comm_modify cutoff 9.0\nfix nve all nve\nrun 3"),
+    "isotropic": ("nacl:1", "", f"{NPT} iso 0 0 0.1\nrun 8"),
+    "anisotropic": ("nacl:1", "", f"{NPT} aniso 5e4 5e4 0.05\nrun 8"),
     "triclinic": ("cutri:3", "", f"{NPT} tri 5e4 5e4 0.05\nrun 6"),
     "deformed": (
         "cutri:3",
@@ -47,7 +47,7 @@ WORKFLOWS = {
         "",
         "fix nve all nve\nfix box all deform 2 xy erate 40 remap v flip yes\nrun 20",
     ),
-    "shocked": ("nacl:2", "", "fix shock all msst x 50 q 1e4\nrun 5"),
+    "shocked": ("nacl:1", "", "fix shock all msst x 50 q 1e4\nrun 5"),
     "thermostatted": ("water:8", "", "fix nvt all nvt temp 300 600 0.05\nrun 5"),
     "columns": ("water:8", "processors 1 1 *", "fix nve all nve\nrun 3"),
     "balanced": (
@@ -63,7 +63,7 @@ WORKFLOWS = {
     ),
     "replicated": ("shear", "", "replicate 2 1 2\nfix nve all nve\nrun 3"),
     "changed-box": (
-        "nacl:2",
+        "nacl:1",
         "",
         "change_box all triclinic\nchange_box all xy final 1.5 x scale 1.02 remap units box\n"
         "WATCH\nfix nve all nve\nrun 3",

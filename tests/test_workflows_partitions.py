@@ -52,7 +52,7 @@ RUNS = {
 )
 def test_every_partition_gives_the_energies_of_ase(name, layout, exported, results, tmp_path):
     commands, own_forces = RUNS[name]
-    block = Block(structure("water:8"), exported("tiny-1p2p1"), before="variable s equal 1")
+    block = Block(structure("water:2"), exported("tiny-1p2p1"), before="variable s equal 1")
     before, _, after = commands.rpartition("WATCH\n")
     script = block.setup(tmp_path, 0) + HEAD + before + watch("part${part}") + after + "\n"
     parts, each = map(int, layout.split("x"))

@@ -59,7 +59,7 @@ class Batcher:
         Raises
         ------
         ValueError
-            When two atoms are at one place, or an atom has too many neighbors.
+            When two atoms are at the same position, or an atom has too many neighbors.
         """
         batch, natoms = positions.shape[:2]
         found = [self._store.find(*pair) for pair in zip(positions, cells, strict=True)]
@@ -159,7 +159,7 @@ def build_graph(
     Raises
     ------
     ValueError
-        When two atoms are at one place, or an atom has too many neighbors.
+        When two atoms are at the same position, or an atom has too many neighbors.
     """
     device = device or torch.device("cpu")
     follower = Follower(Limits(cutoff, max_neighbors), device)

@@ -116,20 +116,20 @@ class Frame:
         return positions, lengths
 
 
-def check_crowd(neighbors: float, places: float) -> None:
+def check_crowd(neighbors: float, points: float) -> None:
     """Refuse structures whose search would fill the memory.
 
     Parameters
     ----------
-    neighbors, places
-        How many there are for how many, estimated.
+    neighbors, points
+        Estimated number of pairs, and of the points whose neighbors they are.
 
     Raises
     ------
     ValueError
         When there are too many.
     """
-    if not neighbors <= MOST_CROWDED * places:
+    if not neighbors <= MOST_CROWDED * points:
         raise ValueError(
             f"atoms must have room, found more than {MOST_CROWDED} neighbors of each, images "
             "included: check the cell, the density and the time step"

@@ -83,7 +83,7 @@ def check_edges(edges: Edges, squares: torch.Tensor, atoms: torch.Tensor, limits
     Raises
     ------
     ValueError
-        When two atoms are at one place, or an atom has too many neighbors.
+        When two atoms are at the same position, or an atom has too many neighbors.
     """
     one = torch.ones(1, dtype=torch.int64, device=atoms.device)
     neighbors = torch.zeros_like(atoms)
@@ -92,7 +92,9 @@ def check_edges(edges: Edges, squares: torch.Tensor, atoms: torch.Tensor, limits
     if nearest == 0:
         distances = torch.linalg.vector_norm(edges.vectors, dim=1)
         first = edges.receivers[distances.argmin()]
-        raise ValueError(f"atoms must be apart, found two at one place: atom {int(atoms[first])}")
+        raise ValueError(
+            f"atoms must be apart, found two at the same position: atom {int(atoms[first])}"
+        )
     if most > limits.max_neighbors:
         raise ValueError(
             f"an atom must have at most {limits.max_neighbors} neighbors within {limits.cutoff} "

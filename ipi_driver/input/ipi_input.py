@@ -97,7 +97,7 @@ def read_input(path: Path) -> Input:
         fields = tuple(_field(node) for kind in KINDS for node in root.iter(kind))
         systems = tuple(_system(node) for node in _systems(root))
     except ValueError as error:
-        raise ValueError(f"i-PI's input must have sound values, found in {path}: {error}") from None
+        raise ValueError(f"i-PI's input must have valid values, found in {path}: {error}") from None
     return Input(path, root.get("sockets_prefix"), fields, systems)
 
 

@@ -11,6 +11,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms, units
@@ -26,10 +27,24 @@ from teachers import teacher
 from uma_md import UMACalculator
 
 
+class Error(NamedTuple):
+    """An RMS error and the standard error of it, from the spread over the structures."""
+
+    rms: float
+    uncertainty: float
+
+
+def rms_error(squares: np.ndarray, weights: np.ndarray) -> Error:
+    """RMS from mean squares of structures, 1000 times as large."""
+    mean = np.average(squares, weights=weights)
+    spread = np.sqrt(np.square(weights * (squares - mean)).sum()) / weights.sum()
+    return Error(1000 * float(np.sqrt(mean)), 1000 * float(spread / (2 * np.sqrt(mean))))
+
+
 def held_out_errors(
     model: str, data: Iterable[Labelled]
-) -> dict[tuple[str, str], tuple[int, float, float]]:
-    """Number, RMS force error (meV/angstrom), RMS energy error (meV/atom) by task and family."""
+) -> dict[tuple[str, str], tuple[int, Error, Error]]:
+    """Number, errors of forces (meV/angstrom) and energies (meV/atom) by task and family."""
     calculators: dict[str, UMACalculator] = {}
     squares: dict[tuple[str, str], list[tuple[float, float, float]]] = defaultdict(list)
     for item in data:
@@ -43,8 +58,7 @@ def held_out_errors(
     rows = {}
     for key, found in sorted(squares.items()):
         energies, forces, sizes = np.array(found).T
-        force = np.sqrt(np.average(forces, weights=sizes)) * 1000
-        rows[key] = (len(found), float(force), float(np.sqrt(energies.mean()) * 1000))
+        rows[key] = (len(found), rms_error(forces, sizes), rms_error(energies, np.ones(len(found))))
     return rows
 
 
@@ -108,8 +122,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, nargs="+", required=True)
     options = parser.parse_args()
     data = [item for folder in options.data for item in load_folder(folder, held_out=True)]
-    for (task, family), row in held_out_errors(options.model, data).items():
-        print("{:5} {:20} {:5} {:8.1f} meV/A {:8.2f} meV/atom".format(task, family, *row))
+    for (task, family), (number, force, energy) in held_out_errors(options.model, data).items():
+        print(f"{task:5} {family:20} {number:5} {force.rms:8.1f} meV/A {energy.rms:8.2f} meV/atom")
     settled = [item for item in data if item.family == "settled droplets"]
     if settled:
         rms, push, error = water_forces(options.model, settled)

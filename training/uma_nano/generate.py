@@ -31,8 +31,8 @@ from systems import (
     in_water,
     ion,
     random_numbers,
+    rotated,
     slab,
-    turned,
     with_state,
 )
 from teachers import labelled, teacher
@@ -163,7 +163,7 @@ def open_shells(rng: Generator) -> Frames:
     """Methylene and oxygen, singlet and triplet."""
     names = ("CH2_s1A1d", "CH2_s3B1d", "O2")
     for run in range(240):
-        atoms = with_state(turned(molecule(names[run % 3]), rng), 0, (1, 3)[(run // 3) % 2])
+        atoms = with_state(rotated(molecule(names[run % 3]), rng), 0, (1, 3)[(run // 3) % 2])
         for frame in sampled(atoms, "omol", rng.uniform(300, 2500), 4, 20, rng):
             yield run, frame
 

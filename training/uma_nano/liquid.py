@@ -12,7 +12,7 @@ import numpy as np
 from ase import Atoms
 from ase.build import molecule
 from ase.io import read
-from systems import WATER_VOLUME, turned, with_state
+from systems import WATER_VOLUME, rotated, with_state
 
 # Flexible SPC water, SPC/Fw: Wu, Tepper and Voth, J. Chem. Phys. 124, 024503 (2006).
 SCRIPT = """
@@ -83,7 +83,7 @@ def _lattice(molecules: int, box: float, rng: np.random.Generator) -> Atoms:
     places = (rng.permutation(places)[:molecules] + 0.5) * box / side
     atoms = Atoms()
     for place in places:
-        new = turned(molecule("H2O"), rng)
+        new = rotated(molecule("H2O"), rng)
         new.positions += place
         atoms += new
     return atoms

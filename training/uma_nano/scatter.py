@@ -26,8 +26,8 @@ from systems import (
     in_water,
     molecules,
     random_numbers,
+    rotated,
     slab,
-    turned,
     with_state,
 )
 from teachers import labelled
@@ -66,7 +66,7 @@ def rattled(data: list[Labelled], rng: Generator) -> Drawn:
 
 
 def moved(data: list[Labelled], rng: Generator) -> Drawn:
-    """Learned water in the gas phase, its molecules moved and turned whole, nearer or farther."""
+    """Learned water in the gas phase, its molecules moved and rotated whole, nearer or farther."""
     for item in data:
         copies = MOVED.get(item.family, 0)
         if is_held_out(item) or copies == 0:
@@ -77,7 +77,7 @@ def moved(data: list[Labelled], rng: Generator) -> Drawn:
             scale = rng.uniform(0.94, 1.08)
             width = rng.choice(SCALES)
             for members in whole:
-                part = turned(atoms[members], rng, rng.normal(scale=60 * width))
+                part = rotated(atoms[members], rng, rng.normal(scale=60 * width))
                 center = atoms.positions[members].mean(axis=0) * scale
                 atoms.positions[members] = part.positions + center + rng.normal(scale=width, size=3)
             yield item.task, item.family, atoms
@@ -97,7 +97,7 @@ def open_shells(data: list[Labelled], rng: Generator) -> Drawn:
             angle = np.arccos(rng.uniform(-1, 0.85))
             end = (other * np.sin(angle), 0, other * np.cos(angle))
             atoms = Atoms("CH2", [(0, 0, 0), (0, 0, one), end])
-        yield "omol", "open shells", with_state(turned(atoms, rng), 0, STATES[run % 2])
+        yield "omol", "open shells", with_state(rotated(atoms, rng), 0, STATES[run % 2])
 
 
 def slabs(data: list[Labelled], rng: Generator) -> Drawn:

@@ -45,8 +45,8 @@ def ion(charge: int) -> Atoms:
     return with_state(Atoms("OH3", [(0, 0, 0), *hydrogens]), 1)
 
 
-def turned(atoms: Atoms, rng: np.random.Generator, angle: float | None = None) -> Atoms:
-    """A copy about its center, turned about a random axis by an angle (degrees), or by any."""
+def rotated(atoms: Atoms, rng: np.random.Generator, angle: float | None = None) -> Atoms:
+    """A copy about its center, rotated about a random axis by an angle (degrees), or by any."""
     copy = atoms.copy()
     copy.positions -= copy.positions.mean(axis=0)
     axis = rng.normal(size=3)
@@ -66,7 +66,7 @@ def cluster(center: Atoms | None, waters: int, rng: np.random.Generator) -> Atom
         reach = radius * (1 + tries / 4000)
         direction = rng.normal(size=3)
         place = direction / np.linalg.norm(direction) * reach * rng.uniform() ** (1 / 3)
-        new = turned(molecule("H2O"), rng)
+        new = rotated(molecule("H2O"), rng)
         new.positions += place
         if len(atoms) and _gap(atoms, new) < 1.75:
             continue
@@ -137,7 +137,7 @@ def _two_out_of_four(
             donates[one if out else other] += 1
         if (donates == 2).all():
             return forward
-        # Turn a random bond if that does not raise the disorder.
+        # Rotate a random bond if that does not raise the disorder.
         k = int(rng.integers(len(bonds)))
         giver, taker = bonds[k][:2] if forward[k] else bonds[k][1::-1]
         if donates[giver] - 1 >= donates[taker]:
@@ -162,7 +162,7 @@ def crystal(symbols: tuple[str, ...], rng: np.random.Generator) -> Atoms:
 
 
 def slab(symbol: str, rng: np.random.Generator) -> Atoms:
-    """An fcc (100) or (111) slab, alone or with CO, O or H at or above a random place."""
+    """An fcc (100) or (111) slab, alone or with CO, O or H at or above a random position."""
     build = (fcc100, fcc111)[int(rng.integers(2))]
     layers = int(rng.integers(3, 5))
     lattice = LATTICE[symbol] * (1 + rng.uniform(-0.02, 0.03))
@@ -176,7 +176,7 @@ def slab(symbol: str, rng: np.random.Generator) -> Atoms:
                 180 if adsorbate.positions[0, 2] > adsorbate.positions[1, 2] else 0, "x"
             )
             if rng.uniform() < 0.4:
-                adsorbate = turned(adsorbate, rng)
+                adsorbate = rotated(adsorbate, rng)
         place = rng.uniform(size=2) @ atoms.cell.array[:2, :2]
         height = rng.choice([rng.uniform(0.8, 2.2), rng.uniform(2.0, 4.5)])
         add_adsorbate(atoms, adsorbate, height, position=tuple(place))
@@ -193,7 +193,7 @@ def close_carbon_monoxide(symbol: str, rng: np.random.Generator) -> Atoms:
     adsorbate = molecule("CO")
     adsorbate.rotate(180, "x")
     if rng.random() < 0.3:
-        adsorbate = turned(adsorbate, rng)
+        adsorbate = rotated(adsorbate, rng)
     site = str(rng.choice(("ontop", "bridge", "hollow" if hundred else "fcc")))
     add_adsorbate(atoms, adsorbate, rng.uniform(1.4, 3.2), site, mol_index=1)
     atoms.positions += rng.normal(scale=0.03, size=atoms.positions.shape)

@@ -158,7 +158,7 @@ class Part:
         Raises
         ------
         ValueError
-            When two atoms are at one place, or an atom has too many neighbors.
+            When two atoms are at the same position, or an atom has too many neighbors.
         """
         edges = self._select(
             self._candidates,

@@ -98,7 +98,7 @@ class SpatialEvaluator:
         Raises
         ------
         ValueError
-            When two atoms are at one place, an atom has too many neighbors, or the model
+            When two atoms are at the same position, an atom has too many neighbors, or the model
             gives NaN or infinity.
         """
         metadata = self._potential.metadata
