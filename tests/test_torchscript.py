@@ -59,6 +59,7 @@ def test_threads_leave_the_filters_as_they_were():
 
 USE = """
 import sys, torch
+from ase.build import molecule
 from uma_md import UMACalculator
 atoms = molecule("H2O")
 atoms.calc = UMACalculator(sys.argv[1], device="cpu")
@@ -82,5 +83,3 @@ def test_a_python_without_torchscript_is_refused():
         check_python(version)
     with pytest.raises(ValueError, match=r"need TorchScript.* 3\.10 to 3\.13, found Python 3\.14"):
         check_python((3, 14))
-
-
