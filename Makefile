@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# `make demo` and `make test` do everything from a fresh clone; they need Python 3.10 or newer and g++.
+# `make demo` and `make test` do everything from a fresh clone; they need Python 3.10 to 3.13 and g++.
 
 PYTHON ?= python3
 
@@ -9,10 +9,10 @@ installed := $(venv)/.installed
 pip := $(bin)/python -m pip -qq --disable-pip-version-check install --constraint requirements/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test test-all lint fuzz soak sanitize clean
+.PHONY: help setup demo check test test-all test-torch lint fuzz soak sanitize clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(installed)  ## make the environment .venv and build the LAMMPS plugin
 	@$(bin)/uma-md plugin build
@@ -35,11 +35,34 @@ test: setup lint  ## check style and types, then run all tests but those that ta
 test-all: setup lint  ## check style and types, then run all tests
 	@$(pytest)
 
+# Another torch in an environment of its own, with its own plugin. All else is as pinned, but setuptools is
+# the newest that every such torch takes.
+TORCH ?= 2.13.0
+other := build/torch-$(TORCH)
+other_bin := $(other)/venv/bin
+other_pip := $(other_bin)/python -m pip -qq --disable-pip-version-check install --constraint $(other)/constraints.txt
+torch_tests := nn reference export torchscript calculator copies unsafe_files unsafe_exported lammps \
+  lammps_session lammps_threads mpi ipi_ranks options plugin_build gpu
+
+test-torch: $(other)/.installed  ## test what another torch can break: make test-torch TORCH=2.11.0
+	@export XDG_CACHE_HOME=$(CURDIR)/$(other)/cache && $(other_bin)/uma-md plugin build && \
+	  $(other_bin)/python -m pytest -q -m "not extended" $(torch_tests:%=tests/test_%.py)
+
+$(other)/.installed: pyproject.toml setup.py requirements/constraints.txt
+	@mkdir -p $(other)
+	@sed 's/^torch==.*/torch==$(TORCH)/; s/^setuptools==.*/setuptools==81.0.0/' requirements/constraints.txt > $(other)/constraints.txt
+	@test -x $(other_bin)/python || $(PYTHON) -m venv $(other)/venv
+	@echo "Installing torch $(TORCH) into $(other)/venv (with CUDA 5 GB)"
+	@$(other_pip) torch==$(TORCH)
+	@$(other_pip) setuptools wheel
+	@$(other_pip) --no-build-isolation --editable '.[lammps,ipi,demo,test]'
+	@touch $@
+
 lint: $(installed)  ## check style and types
 	@$(bin)/ruff check --quiet
 	@$(bin)/ruff format --quiet --check
 	@$(bin)/mypy --no-error-summary
-	@$(bin)/clang-format --dry-run -Werror $(wildcard lammps_plugin/*.cpp lammps_plugin/*.h)
+	@$(bin)/clang-format --dry-run -Werror $(wildcard lammps_plugin/*.cpp lammps_plugin/*.h uma_md/kernels/*.cpp uma_md/kernels/*.h)
 
 # atheris is built for few Python versions, so it has an environment of its own.
 FUZZ_SECONDS ?= 60
@@ -81,7 +104,7 @@ clean:  ## remove the environment and what tools left behind
 # torch comes first and alone, so that nothing else chooses its version. The project itself is built with
 # the setuptools of the environment: an isolated build would fetch another torch.
 $(installed): pyproject.toml setup.py requirements/constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "uma-md needs Python 3.10 or newer: make PYTHON=python3.x")'
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14) and "uma-md needs Python 3.10 to 3.13: make PYTHON=python3.x")'
 	@echo "Installing into $(venv) (torch is large: minutes the first time)"
 	@$(PYTHON) -m venv $(venv)
 	@$(pip) torch==2.13.0

@@ -32,8 +32,8 @@ class EdgeGraph {
   // std::runtime_error when there are more edges than the model was made for.
   void update(const at::Tensor &positions);
 
-  // What 'check' looks at, (2,) float64: pairs of atoms at one place, most neighbors of an atom.
-  // To be read with the results: to read it alone would wait for the device once more.
+  // What 'check' looks at, (2,) float64: pairs of atoms at the same position, most neighbors of an
+  // atom. To be read with the results: to read it alone would wait for the device once more.
   at::Tensor extremes() const;
 
   // Throws std::runtime_error when atoms coincide or have more neighbors than the model was made
@@ -68,7 +68,7 @@ class EdgeGraph {
   at::Tensor rows_, atomic_numbers_;
   at::Tensor receiver_atoms_, sender_atoms_;    // of the edges, LAMMPS's indices
   at::Tensor exact_vectors_;                    // float64
-  at::Tensor coincident_;                       // number of pairs of atoms at one place
+  at::Tensor coincident_;                       // number of pairs of atoms at the same position
   at::Tensor vectors_, senders_, receivers_;
 };
 

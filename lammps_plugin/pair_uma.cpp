@@ -209,7 +209,7 @@ void PairUMA::compute(int eflag, int vflag)
     const int num_atoms = atom->nlocal + atom->nghost;
     const double *positions = num_atoms > 0 ? atom->x[0] : nullptr;
     state->result = state->potential->evaluate(positions, num_atoms, vflag_atom || cvflag_atom);
-    // Atoms at one place on one rank give NaN on others: the cause comes first.
+    // Atoms at the same position on one rank give NaN on others: the cause comes first.
     uma::all_or_none(lmp, {[this] {
                              check_positions();
                              state->potential->check_graph(state->result);

@@ -27,7 +27,7 @@ struct Result {
   at::Tensor forces;                 // (atoms, 3), eV/angstrom, ghosts included
   std::array<double, 9> virial{};    // of the edges, row by row, eV
   at::Tensor atom_virials;           // (atoms, 3, 3), eV, ghosts included; where asked for
-  double coincident = 0.0;           // pairs of atoms at one place
+  double coincident = 0.0;           // pairs of atoms at the same position
   double neighbors = 0.0;            // most of an owned atom
 };
 
@@ -54,7 +54,8 @@ class Potential {
   // Collective. positions: LAMMPS's array of 'num_atoms' times 3 numbers.
   Result evaluate(const double *positions, int64_t num_atoms, bool with_atom_virials);
 
-  // Throws when atoms are at one place, or the model was not made for so many neighbors, or none.
+  // Throws when atoms are at the same position, or the model was not made for so many neighbors, or
+  // none.
   void check_graph(const Result &result) const;
 
   // Throws when the energy or a force is NaN or infinite.

@@ -90,6 +90,9 @@ def changed(tmp_path):
 
 
 def pytest_addoption(parser):
-    """How many random systems to try, and how large."""
+    """How many random systems to try, and how large; what stands in for an accelerator."""
     parser.addoption("--trials", default="0:12", help="seeds of test_random_systems.py, FIRST:END")
     parser.addoption("--most-atoms", type=int, default=60, help="in a random system")
+    parser.addoption(
+        "--gpu-rehearsal", action="store_true", help="run test_gpu.py with the CPU as its device"
+    )

@@ -53,7 +53,7 @@ class Block:
     model
         An exported file.
     style
-        Arguments of ``pair_style uma``.
+        Arguments of ``pair_style uma``; on the CPU, if no device is named.
     before, after
         Commands in front of the box's making, and after the pair style's.
     elements
@@ -90,7 +90,7 @@ class Block:
                 "box tilt large",
                 self.before,
                 f"read_data {data}",
-                f"pair_style uma {self.style}",
+                f"pair_style uma {'' if 'device' in self.style else 'device cpu '}{self.style}",
                 f"pair_coeff * * {self.model} {' '.join(self.elements)}",
                 self.after,
             ]
@@ -133,10 +133,11 @@ def static(blocks: list[Block], ranks: int, folder: Path) -> list[Prediction]:
         for index, block in enumerate(blocks)
     )
     run(script, ranks, folder)
-    return [_read(block, folder / str(index)) for index, block in enumerate(blocks)]
+    return [read_prediction(block, folder / str(index)) for index, block in enumerate(blocks)]
 
 
-def _read(block: Block, path: Path) -> Prediction:
+def read_prediction(block: Block, path: Path) -> Prediction:
+    """What ``STATIC`` wrote to files of this name."""
     energy = float(path.with_suffix(".energy").read_text().split()[1])
     xx, yy, zz, xy, xz, yz, volume = np.loadtxt(path.with_suffix(".virial"))
     rows = np.loadtxt(path.with_suffix(".dump"), skiprows=9, ndmin=2)

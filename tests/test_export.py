@@ -23,6 +23,7 @@ from structures import structure
 from uma_md import UMACalculator
 from uma_md.cli import main
 from uma_md.export import composition, export
+from uma_md.files import torchscript
 from uma_md.files.exported import read_metadata
 from uma_md.files.metadata import Metadata
 from uma_md.files.whole_file import written_whole
@@ -225,8 +226,8 @@ def test_what_is_read_is_not_replaced(tmp_path):
 
 
 def test_files_of_others_and_of_newer_versions_are_refused(tmp_path, exported):
-    scripted = torch.jit.script(torch.nn.Linear(1, 1))
-    torch.jit.save(scripted, str(tmp_path / "other.pt"))
+    scripted = torchscript.script(torch.nn.Linear(1, 1))
+    torchscript.save(scripted, tmp_path / "other.pt", {})
     with pytest.raises(ValueError, match="not a file that uma-md export wrote"):
         UMACalculator(tmp_path / "other.pt")
     record = json.loads(read_metadata(exported("tiny-1p1")).to_json())

@@ -270,7 +270,11 @@ def test_weights_that_are_not_a_networks_are_refused():
     model = make_model(ODD)
     make = torch.classes.uma_md.EdgeStages
     layers = [model.message_weights(layer) for layer in range(2)]
-    for edges, others in (([], layers), (model.edge_weights(), []), (model.edge_weights()[:5], layers)):
+    for edges, others in (
+        ([], layers),
+        (model.edge_weights(), []),
+        (model.edge_weights()[:5], layers),
+    ):
         with pytest.raises(RuntimeError, match="the kernels take"):
             make(2, 4.0, edges, others)
     with pytest.raises(RuntimeError, match="float32 and float64"):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from uma_md import memory
-from uma_md.memory import MemoryPlanner, Plan, available_memory
+from uma_md.memory import Keep, MemoryPlanner, Plan, available_memory
 from uma_md.ranks.placement import assign_devices, pick_device
 
 A, B, C, D = ("GPU-a", "GPU-b", "GPU-c", "GPU-d")
@@ -99,33 +99,45 @@ def test_ranks_share_half_of_a_device(gigabytes):
     assert available_memory(GPU, 4) == pytest.approx(1.25e9)
 
 
+KEPT = {Keep.ALL: 10**4, Keep.NOTHING: 0}  # bytes per edge and layer
+
+
 def test_the_choice_stays_until_there_are_a_tenth_more_edges(gigabytes):
-    plan = MemoryPlanner("auto", 1000, bytes_per_edge=10**4, num_layers=4, device=GPU)
-    assert plan(100_000) == Plan(True, 1000)
+    plan = MemoryPlanner("auto", 1000, num_layers=4, device=GPU)
+    assert plan(100_000, KEPT) == Plan(Keep.ALL, 1000)
     gigabytes["free"] = 1  # as after the first evaluation, or with a second process there
     for edges in (100_000, 90_000, 109_000, 100):
-        assert plan(edges).keep
-    assert not plan(111_000).keep
+        assert plan(edges, KEPT).keep is Keep.ALL
+    assert plan(111_000, KEPT).keep is Keep.NOTHING
     gigabytes["free"] = 70
-    assert not plan(100_000).keep
-    assert plan(200_000).keep
+    assert plan(100_000, KEPT).keep is Keep.NOTHING
+    assert plan(200_000, KEPT).keep is Keep.ALL
 
 
-@pytest.mark.parametrize(("recompute", "keep"), [("on", False), ("off", True)])
+def test_a_part_is_kept_where_memory_allows_no_more(gigabytes):
+    kept = {Keep.NOTHING: 0, Keep.FIRST: 5000, Keep.ALL: 10**4}
+    chosen = {
+        edges: MemoryPlanner("auto", 1000, num_layers=4, device=GPU)(edges, kept).keep
+        for edges in (200_000, 200_001, 400_000, 400_001)
+    }
+    assert list(chosen.values()) == [Keep.ALL, Keep.FIRST, Keep.FIRST, Keep.NOTHING]
+
+
+@pytest.mark.parametrize(("recompute", "keep"), [("on", Keep.NOTHING), ("off", Keep.ALL)])
 def test_recompute_is_as_told(recompute, keep, gigabytes):
     gigabytes["free"] = 0
-    assert MemoryPlanner(recompute, 7, 10**4, 4, GPU)(10**6) == Plan(keep, 7)
+    assert MemoryPlanner(recompute, 7, 4, GPU)(10**6, KEPT) == Plan(keep, 7)
 
 
 def test_chunks_are_as_large_as_memory_allows_where_the_graph_is_kept(gigabytes):
-    def plan(recompute: str = "auto") -> MemoryPlanner:
-        return MemoryPlanner(recompute, None, bytes_per_edge=10**4, num_layers=4, device=GPU)
+    def plan(edges: int, recompute: str = "auto") -> Plan:
+        return MemoryPlanner(recompute, None, num_layers=4, device=GPU)(edges, KEPT)
 
-    assert plan()(50_000) == Plan(True, 55_000)  # all edges, and room for a tenth more
-    keep, chunk = plan()(180_000)
-    assert keep
+    assert plan(50_000) == Plan(Keep.ALL, 55_000)  # all edges, and room for a tenth more
+    keep, chunk = plan(180_000)
+    assert keep is Keep.ALL
     assert memory.LARGE_CHUNK <= chunk == (8e9 - 180_000 * 4e4) / 2e4
-    assert plan()(10**6) == Plan(False, memory.LARGE_CHUNK)
-    assert plan("off")(10**6) == Plan(True, memory.LARGE_CHUNK)
-    cpu = MemoryPlanner("off", None, 10**4, 4, torch.device("cpu"))
-    assert cpu(10**6) == Plan(True, memory.CHUNK_ON_CPU)
+    assert plan(10**6) == Plan(Keep.NOTHING, memory.LARGE_CHUNK)
+    assert plan(10**6, "off") == Plan(Keep.ALL, memory.LARGE_CHUNK)
+    cpu = MemoryPlanner("off", None, 4, torch.device("cpu"))
+    assert cpu(10**6, KEPT) == Plan(Keep.ALL, memory.CHUNK_ON_CPU)

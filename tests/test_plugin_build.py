@@ -162,7 +162,7 @@ def test_a_compiler_that_is_not_there_is_an_error(compiler, monkeypatch, tmp_pat
     monkeypatch.setattr(builder, "cache", lambda: tmp_path)
     monkeypatch.setenv("CXX", compiler)
     message = f"CXX must name a C++ compiler that is installed, found {compiler!r}"
-    with pytest.raises(plugin.BuildError, match=re.escape(message)):
+    with pytest.raises(builder.BuildError, match=re.escape(message)):
         plugin.build(report=lambda line: None)
     assert list(tmp_path.iterdir()) == []
 

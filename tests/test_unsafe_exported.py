@@ -15,7 +15,7 @@ from structures import structure
 from uma_md import UMACalculator
 from uma_md.export import composition
 from uma_md.files import exported as exported_files
-from uma_md.files import structures
+from uma_md.files import structures, torchscript
 from uma_md.files.metadata import Metadata
 from uma_md.files.scripted_code import ALLOWED
 from uma_md.info import describe
@@ -84,7 +84,7 @@ def record(exported):
 
 
 def scripted(module, path, record):
-    torch.jit.save(torch.jit.script(module), str(path), _extra_files={"metadata.json": record})
+    torchscript.save(torchscript.script(module), path, {"metadata.json": record})
     return path
 
 
@@ -150,7 +150,7 @@ def test_classes_that_torch_brings_along_are_refused(exported, tmp_path):
 
 
 def test_files_of_others_are_refused_before_they_are_loaded(tmp_path):
-    torch.jit.save(torch.jit.script(RunsWhenLoaded()), str(tmp_path / "m.pt"))
+    torchscript.save(torchscript.script(RunsWhenLoaded()), tmp_path / "m.pt", {})
     (tmp_path / "attacked").unlink(missing_ok=True)
     with pytest.raises(ValueError, match="not a file that uma-md export wrote"):
         load_model(tmp_path / "m.pt", None, "float32", CPU, trust_code=True)

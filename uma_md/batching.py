@@ -116,7 +116,7 @@ class Follower:
         Raises
         ------
         ValueError
-            When two atoms are at one place, or an atom has too many neighbors.
+            When two atoms are at the same position, or an atom has too many neighbors.
         """
         numbers, pbc = np.asarray(system.atomic_numbers), np.asarray(system.pbc, dtype=bool)
         if self._made_for != (numbers.tolist(), pbc.tolist()):

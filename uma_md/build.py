@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Compiling C++ sources once, for the torch and the compiler that are there, into the user's cache."""
+"""C++ sources compiled once, for the torch and the compiler that are there, into a cache."""
 
 from __future__ import annotations
 
@@ -108,7 +108,13 @@ def source_files(folder: Path, patterns: Iterable[str]) -> list[Path]:
 
 
 def find_package(name: str, hint: str) -> tuple[Path, str]:
-    """Folder and version of an installed package, found without importing it."""
+    """Folder and version of an installed package, found without importing it.
+
+    Raises
+    ------
+    BuildError
+        With the hint, when there is none.
+    """
     spec = util.find_spec(name)
     if spec is not None and spec.origin is not None:
         with suppress(metadata.PackageNotFoundError):
@@ -150,6 +156,7 @@ def _check_compiler(wanted: str) -> list[str]:
 
 
 def compiler_version(compiler: Sequence[str]) -> str:
+    """What a compiler says of itself."""
     output = subprocess.run([*compiler, "--version"], capture_output=True, text=True, check=False)
     return (output.stdout.splitlines() or [shlex.join(compiler)])[0]
 
@@ -216,7 +223,9 @@ def _jobs() -> int:
 
 def _put_in_place(product: Product, made: Path, folder: Path) -> None:
     if not product.is_complete(made):
-        raise BuildError(f"the build must give {' and '.join(product.libraries)}, found one missing")
+        raise BuildError(
+            f"the build must give {' and '.join(product.libraries)}, found one missing"
+        )
     try:
         made.rename(folder)
     except OSError as failure:

@@ -163,7 +163,7 @@ class EdgeSelector:
         Raises
         ------
         ValueError
-            When two atoms are at one place, or an atom has too many neighbors.
+            When two atoms are at the same position, or an atom has too many neighbors.
         """
         senders, receivers = candidates.senders, candidates.receivers
         *vectors, squares, other = self._room(len(senders), positions.device)

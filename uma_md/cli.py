@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The command line: `uma-md models`, `download`, `info`, `export`, `build`, `plugin build`, `plugin path`.
+"""The command line, ``uma-md``: every command, and what it takes.
 
 What a command needs is imported when it runs: torch takes seconds, and `--help` should not wait.
 """

@@ -81,9 +81,7 @@ class Evaluator:
             self._reverse(graph, exchange, traces, g)
             return Evaluation(energies.detach(), self.edges.gradients())
 
-    def _forward(
-        self, graph: Graph, exchange: Exchange
-    ) -> tuple[list[_LayerTrace], torch.Tensor]:
+    def _forward(self, graph: Graph, exchange: Exchange) -> tuple[list[_LayerTrace], torch.Tensor]:
         with record_function("embed"):
             x = self.model.embed(graph.atomic_numbers[: len(graph.systems)])
             x = x + self.edges.embedding()

@@ -140,7 +140,7 @@ class UMA(nn.Module):
 
     @torch.jit.export
     def edge_weights(self) -> list[torch.Tensor]:
-        """What the kernels take for all edges: embeddings, Gaussians, and the first message's network.
+        """What the kernels take of all edges: embeddings, Gaussians, the first message's network.
 
         The radial network's tensors are those of ``uma_md.nn.radial.RadialNetwork.weights``.
         """

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from uma_md.files import torchscript
 from uma_md.files.archive import open_archive
 from uma_md.files.metadata import Metadata
 from uma_md.files.scripted_code import MOST_CODE, check_operators, check_words
@@ -49,15 +50,16 @@ def save(model: UMA, metadata: Metadata, path: str | Path) -> None:
     OSError
         When it cannot be written.
     ValueError
-        When the network uses an operator that readers of such files do not allow.
+        When the network uses an operator that readers of such files do not allow, or this
+        Python has no TorchScript.
     """
-    scripted = torch.jit.script(model)
+    scripted = torchscript.script(model)
     check_operators(scripted, "the network")
     with written_whole(Path(path)) as part:
         # Torch's writer ends the process when the disk is full, so there must be room before.
         tensors = (*scripted.parameters(), *scripted.buffers())
         reserve(part, sum(tensor.nbytes for tensor in tensors) + MOST_CODE // 8)
-        torch.jit.save(scripted, str(part), _extra_files={_RECORD: metadata.to_json()})
+        torchscript.save(scripted, part, {_RECORD: metadata.to_json()})
 
 
 class ScriptedModel:
@@ -181,7 +183,8 @@ def load(
     Raises
     ------
     ValueError
-        When the file was not written by ``uma-md export``, or is damaged.
+        When the file was not written by ``uma-md export``, or is damaged, or this Python has
+        no TorchScript.
     """
     path = Path(path)
     with open_archive(path, MOST_CODE) as archive:
@@ -195,7 +198,7 @@ def load(
         if not trust_code:
             check_words(archive, path)
     try:
-        module = torch.jit.load(str(path), map_location="cpu")
+        module = torchscript.load(path)
     except RuntimeError as error:
         raise ValueError(
             f"{path} must be a TorchScript file that torch {torch.__version__} can read, found "

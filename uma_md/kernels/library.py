@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The library of the kernels: compiled once for the torch that is installed, and loaded by Python."""
+"""The library of the kernels: compiled for the installed torch, and loaded by Python."""
 
 from __future__ import annotations
 
