@@ -13,6 +13,7 @@ from what it computed itself, in Python and in LAMMPS on two ranks, or what was 
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +25,11 @@ from structures import structure
 from uma_md import UMACalculator
 from uma_md.export import export
 
-FORMS = {"float64": {}, "float32": {"dtype": "float32"}, "merged": {"merge_for": "(H2O)8"}}
+FORMS: dict[str, dict[str, Any]] = {
+    "float64": {},
+    "float32": {"dtype": "float32"},
+    "merged": {"merge_for": "(H2O)8"},
+}
 
 
 def write(folder: Path) -> None:
@@ -48,7 +53,8 @@ def differences(path: Path) -> tuple[float, float]:
     expected = np.load(path.with_suffix(".npy"))
     with tempfile.TemporaryDirectory() as name:
         (found,) = static([Block(structure("water:8"), path)], 2, Path(name))
-    return tuple(float(np.abs(one - expected).max()) for one in (forces(path), found.forces))
+    python, lammps = (np.abs(one - expected).max() for one in (forces(path), found.forces))
+    return float(python), float(lammps)
 
 
 def read(folder: Path) -> None:
