@@ -9,7 +9,7 @@ installed := $(venv)/.installed
 pip := $(bin)/python -m pip -qq --disable-pip-version-check install --constraint requirements/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test test-all test-torch lint fuzz soak sanitize clean
+.PHONY: help setup demo check test test-all test-torch test-gpu lint fuzz soak sanitize clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,10 @@ test: setup lint  ## check style and types, then run all tests but those that ta
 
 test-all: setup lint  ## check style and types, then run all tests
 	@$(pytest)
+	@$(pytest) -m gpu --gpu-rehearsal
+
+test-gpu: setup  ## compare an accelerator with the CPU
+	@$(pytest) -m gpu
 
 # Another torch in an environment of its own, with its own plugin. All else is as pinned, but setuptools is
 # the newest that every such torch takes.
@@ -41,8 +45,8 @@ TORCH ?= 2.13.0
 other := build/torch-$(TORCH)
 other_bin := $(other)/venv/bin
 other_pip := $(other_bin)/python -m pip -qq --disable-pip-version-check install --constraint $(other)/constraints.txt
-torch_tests := nn reference export torchscript calculator copies unsafe_files unsafe_exported lammps \
-  lammps_session lammps_threads mpi ipi_ranks options plugin_build gpu
+torch_tests := nn reference export torchscript calculator unsafe_files unsafe_exported lammps mpi \
+  ipi_batches ipi_ranks gpu
 
 test-torch: $(other)/.installed  ## test what another torch can break: make test-torch TORCH=2.11.0
 	@export XDG_CACHE_HOME=$(CURDIR)/$(other)/cache && $(other_bin)/uma-md plugin build && \

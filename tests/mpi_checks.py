@@ -44,7 +44,9 @@ def results():
 def differences():
     """Forces and stress, analytic and from finite differences of energies."""
     step, pairs = 1e-4, []
-    calculator = UMACalculator(model("tiny-1p2p1"), "omol", dtype="float64", comm=WORLD)
+    calculator = UMACalculator(
+        model("tiny-1p2p1"), "omol", dtype="float64", comm=WORLD, device="cpu"
+    )
     atoms = atoms_of("water:8")
     atoms.calc = calculator
     forces, stress = atoms.get_forces(), atoms.get_stress(voigt=False)
@@ -77,7 +79,7 @@ def differences():
 
 def dynamics():
     atoms = atoms_of("water:8")
-    atoms.calc = UMACalculator(model("tiny-1p1"), "omol", dtype="float64", comm=WORLD)
+    atoms.calc = UMACalculator(model("tiny-1p1"), "omol", dtype="float64", comm=WORLD, device="cpu")
     path = run_md(atoms)
     return path, same_everywhere(path)
 
@@ -88,7 +90,7 @@ def subgroups():
     comm = WORLD.Split(color)
     assert isinstance(comm, MPI.Intracomm)
     calculator = UMACalculator(
-        model(("tiny-1p1", "tiny-m")[color]), "omol", dtype="float64", comm=comm
+        model(("tiny-1p1", "tiny-m")[color]), "omol", dtype="float64", comm=comm, device="cpu"
     )
     atoms = atoms_of(("water:8", "shear")[color])
     atoms.calc = calculator

@@ -52,7 +52,7 @@ def loading_errors():
 
 def structure_errors():
     """Structures that one rank, or all, cannot serve; the calculator works afterwards."""
-    calculator = UMACalculator(model("tiny-1p1"), "omol", dtype="float64", comm=WORLD)
+    calculator = UMACalculator(model("tiny-1p1"), "omol", dtype="float64", comm=WORLD, device="cpu")
     valid = atoms_of("water:8")
 
     def changed(change) -> Atoms:
@@ -86,7 +86,7 @@ def structure_errors():
 def faults_in_the_sweeps():
     """What breaks one rank in the midst of an evaluation, while others wait for its rows."""
     calculator = UMACalculator(
-        model("tiny-1p1"), "omol", dtype="float64", comm=WORLD, recompute="off"
+        model("tiny-1p1"), "omol", dtype="float64", comm=WORLD, recompute="off", device="cpu"
     )
     atoms = atoms_of("water:32")
     faults = {
@@ -151,7 +151,7 @@ def interrupted(calculator):
 
 def faults_around_the_sweeps():
     """What breaks one rank before and after others communicate, or while it waits for them."""
-    calculator = UMACalculator(model("tiny-1p1"), "omol", dtype="float64", comm=WORLD)
+    calculator = UMACalculator(model("tiny-1p1"), "omol", dtype="float64", comm=WORLD, device="cpu")
     atoms = atoms_of("water:8")
     found = {}
     for name, owner, part, kind in (

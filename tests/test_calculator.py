@@ -15,7 +15,7 @@ from uma_md.files.structures import read_structure
 
 
 def fresh(variant: str, task: str = "omol") -> UMACalculator:
-    return UMACalculator(checkpoint(variant), task, dtype="float64")
+    return UMACalculator(checkpoint(variant), task, dtype="float64", device="cpu")
 
 
 @pytest.mark.parametrize("variant", ["tiny-1p2", "tiny-1p2p1"])
@@ -175,7 +175,9 @@ def test_charges_and_moments_of_atoms_are_warned_of_once(calculators):
     told = molecule("OH")
     told.info["spin"] = 2
     fresh("tiny-1p2p1").get_potential_energy(told)
-    UMACalculator(checkpoint("tiny-1p2p1"), "omol", spin=2).get_potential_energy(molecule("OH"))
+    UMACalculator(checkpoint("tiny-1p2p1"), "omol", spin=2, device="cpu").get_potential_energy(
+        molecule("OH")
+    )
     reports: list[str] = []
     options = Options(task="omol", device="cpu", charge=0)
     UMAPotential(checkpoint("tiny-1p2p1"), atoms, options, reports.append)

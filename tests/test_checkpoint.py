@@ -147,7 +147,7 @@ def test_a_head_without_wrapper_serves_its_task(changed, calculators):
             ema[new] = ema.pop(name)
 
     atoms = structure("mol:CH3CH2OH@-1,2")
-    atoms.calc = UMACalculator(changed("tiny-1p1", unwrap), dtype="float64")
+    atoms.calc = UMACalculator(changed("tiny-1p1", unwrap), dtype="float64", device="cpu")
     other = atoms.copy()
     other.calc = calculators("tiny-1p1")
     assert atoms.get_potential_energy() == other.get_potential_energy()
@@ -172,7 +172,7 @@ def test_tasks_that_share_an_embedding_and_a_head_do_so(changed, calculators):
     atoms = structure("water:8")
     forces = []
     for task in ("oc20", "oc22"):
-        atoms.calc = UMACalculator(path, task, dtype="float64")
+        atoms.calc = UMACalculator(path, task, dtype="float64", device="cpu")
         forces.append(atoms.get_forces())
     assert (forces[0] == forces[1]).all()
 

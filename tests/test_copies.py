@@ -36,12 +36,12 @@ ROUNDS = 50
 def made(request, exported) -> UMACalculator:
     """A calculator of each kind, with water's results."""
     if request.param == "checkpoint":
-        calculator = UMACalculator(checkpoint("tiny-1p2p1"), "omol", dtype="float64")
+        calculator = UMACalculator(checkpoint("tiny-1p2p1"), "omol", dtype="float64", device="cpu")
     elif request.param == "name":
-        calculator = UMACalculator("uma-nano", "omol", dtype="float64")
+        calculator = UMACalculator("uma-nano", "omol", dtype="float64", device="cpu")
     else:
         options = {"merge_for": "H2O"} if request.param == "merged" else {}
-        calculator = UMACalculator(exported("tiny-1p2p1", **options))
+        calculator = UMACalculator(exported("tiny-1p2p1", **options), device="cpu")
     calculator.get_potential_energy(water())
     return calculator
 
@@ -84,11 +84,13 @@ def test_copies_keep_results_and_share_weights(made, copied):
 
 def test_copies_serve_systems_of_their_own():
     """What one merges for its atoms, charge, spin or task does not reach the other."""
-    one = UMACalculator(checkpoint("tiny-1p2p1"), "omol", dtype="float64")
+    one = UMACalculator(checkpoint("tiny-1p2p1"), "omol", dtype="float64", device="cpu")
     other = copy.deepcopy(one)
     systems = [structure("mol:OH@-1,1"), structure("mol:OH@0,2"), structure("shear"), water()]
     expected = [
-        results(UMACalculator(checkpoint("tiny-1p2p1"), "omol", dtype="float64"), atoms)
+        results(
+            UMACalculator(checkpoint("tiny-1p2p1"), "omol", dtype="float64", device="cpu"), atoms
+        )
         for atoms in systems
     ]
     for first, second in ((0, 1), (2, 3), (3, 0), (1, 2)):
@@ -106,7 +108,7 @@ def test_copies_serve_systems_of_their_own():
 
 def test_atoms_with_their_calculator_are_copied():
     atoms = water()
-    atoms.calc = UMACalculator(checkpoint("tiny-1p2p1"), "omol", dtype="float64")
+    atoms.calc = UMACalculator(checkpoint("tiny-1p2p1"), "omol", dtype="float64", device="cpu")
     energy = atoms.get_potential_energy()
     other = copy.deepcopy(atoms)
     assert other.calc is not atoms.calc
@@ -142,7 +144,7 @@ def test_what_is_pickled_together_shares_weights_again(made):
 def test_a_pickle_whose_file_is_gone_or_another_one_is_refused(exported, tmp_path):
     path = tmp_path / "model.pt"
     shutil.copy(exported("tiny-1p2p1"), path)
-    data = pickle.dumps(UMACalculator(path))
+    data = pickle.dumps(UMACalculator(path, device="cpu"))
     shutil.copy(exported("tiny-1p2p1", "omat"), path)
     with pytest.raises(ValueError, match="for task omat, found task 'omol'"):
         pickle.loads(data)
@@ -198,7 +200,7 @@ except TypeError as error:
 
 def test_threads_that_share_a_calculator_get_their_own_results():
     """Also those that share weights only, each with another system."""
-    calculator = UMACalculator(checkpoint("tiny-1p2p1"), "omol", dtype="float64")
+    calculator = UMACalculator(checkpoint("tiny-1p2p1"), "omol", dtype="float64", device="cpu")
     systems = [water(), structure("mol:OH@-1,1"), structure("mol:OH@0,2"), water(1)]
     expected = []
     for atoms in systems:
@@ -257,7 +259,7 @@ def test_nothing_stays_of_what_is_dropped(kind, exported):
 
 def test_weights_go_with_their_calculator_at_once():
     """Not only when Python looks for circles, which it does by numbers of objects, not by size."""
-    made = UMACalculator("uma-nano", "omol")
+    made = UMACalculator("uma-nano", "omol", device="cpu")
     made.get_potential_energy(water())
     potential = weakref.ref(made._potential)
     other = copy.copy(made)

@@ -40,7 +40,7 @@ def test_exported_files_give_the_numbers_of_the_checkpoint(variant, merged, expo
     results = []
     for calculator in (
         calculators(variant),
-        UMACalculator(exported(variant, **options)),
+        UMACalculator(exported(variant, **options), device="cpu"),
     ):
         atoms.calc = calculator
         results.append((atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress()))
@@ -55,7 +55,7 @@ def test_a_merged_file_is_smaller(exported):
 
 
 def test_an_unmerged_file_serves_any_composition(exported, calculators):
-    calculator = UMACalculator(exported("tiny-1p2p1"))
+    calculator = UMACalculator(exported("tiny-1p2p1"), device="cpu")
     for spec in ("water:8", "mol:CH3CH2OH@-1,2", "water:8", "far"):
         atoms, other = structure(spec), structure(spec)
         atoms.calc, other.calc = calculator, calculators("tiny-1p2p1")
@@ -63,7 +63,7 @@ def test_an_unmerged_file_serves_any_composition(exported, calculators):
 
 
 def test_a_merged_file_refuses_other_compositions_charges_and_spins(exported):
-    calculator = UMACalculator(exported("tiny-1p1", merge_for="H2O"))
+    calculator = UMACalculator(exported("tiny-1p1", merge_for="H2O"), device="cpu")
     atoms = structure("water:8")
     atoms.calc = calculator
     atoms.get_potential_energy()
@@ -78,7 +78,7 @@ def test_a_merged_file_refuses_other_compositions_charges_and_spins(exported):
 
 def test_a_merged_file_of_uma_s_1p2_serves_one_number_of_atoms(exported):
     atoms = structure("water:8")
-    atoms.calc = UMACalculator(exported("tiny-1p2", merge_for="H2O"))
+    atoms.calc = UMACalculator(exported("tiny-1p2", merge_for="H2O"), device="cpu")
     with pytest.raises(ValueError, match="merged for H2O1 .* found H16O8"):
         atoms.get_potential_energy()
 

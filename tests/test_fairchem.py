@@ -34,7 +34,7 @@ def test_fresh_checkpoints_give_the_numbers_of_fairchem(variant, tmp_path):
     for name in sorted({key.rsplit(":", 1)[0] for key in reference}):
         task, spec = name.split("/")
         atoms = structure(spec)
-        atoms.calc = UMACalculator(path, task, dtype="float64")
+        atoms.calc = UMACalculator(path, task, dtype="float64", device="cpu")
         assert abs(atoms.get_potential_energy() - reference[f"{name}:e"]) < 1e-8, name
         assert np.abs(atoms.get_forces() - reference[f"{name}:f"]).max() < 1e-8, name
         if f"{name}:s" in reference:

@@ -107,7 +107,7 @@ def test_parameters_of_the_input_reach_every_driver(tmp_path):
 
 @pytest.mark.parametrize("charge", [0.0, -1.0])
 def test_ffdirect_compares_the_fingerprint(charge, water, tmp_path):
-    chosen = Options(task="omol", dtype="float64")
+    chosen = Options(task="omol", dtype="float64", device="cpu")
     word = UMAPotential(checkpoint("tiny-1p2p1"), water, chosen, lambda _: None).fingerprint
     given = PARAMETERS | {"charge": charge, "fingerprint": word}
     parameters = ", ".join(f"{name}: {value}" for name, value in given.items())

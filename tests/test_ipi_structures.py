@@ -130,7 +130,10 @@ def test_a_fingerprint_tells_all_that_decides_an_energy(exported):
     other, periodic = atoms[[1, 0, 2]], atoms.copy()
     periodic.cell, periodic.pbc = np.eye(3) * 9, True
     model = UMAPotential(
-        checkpoint("tiny-1p2"), atoms, Options(task="omol", dtype="float64"), lambda _: None
+        checkpoint("tiny-1p2"),
+        atoms,
+        Options(task="omol", dtype="float64", device="cpu"),
+        lambda _: None,
     )
     words = {
         word,

@@ -156,7 +156,7 @@ def test_null_types_are_not_seen_by_the_model(exported, calculators, tmp_path):
     block = Block(mixed, exported("tiny-1p2p1"), elements=["H", "O", "Ar"])
     styles = "\n".join(
         [
-            "pair_style hybrid uma lj/cut 5.0",
+            "pair_style hybrid uma device cpu lj/cut 5.0",
             f"pair_coeff * * uma {block.model} H O NULL",
             "pair_coeff 1 3 lj/cut 0.0 1.0",
             "pair_coeff 2 3 lj/cut 0.0 1.0",

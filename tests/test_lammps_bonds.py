@@ -29,7 +29,7 @@ read_data {data}
 bond_coeff * 0.96
 """
 UMA = """
-pair_style uma
+pair_style uma device cpu
 pair_coeff * * {model} {names}
 """
 WATER_BONDS = ((1, 2), (1, 3))
@@ -117,7 +117,7 @@ def test_settings_that_keep_all_pairs_are_accepted(ranks, water, model, calculat
     head = HEAD.format(data=data(tmp_path / "bonded.data", water, WATER_BONDS))
     plain = UMA.format(model=model, names="H O")
     script = "".join(f"{head}{setting}{plain}{SEE}clear\n" for setting in PLAIN)
-    overlay, coeff = "pair_style hybrid/overlay uma", f"pair_coeff * * uma {model} H O"
+    overlay, coeff = "pair_style hybrid/overlay uma device cpu", f"pair_coeff * * uma {model} H O"
     for text in BESIDE.values():
         script += head + text.format(overlay=overlay, coeff=coeff) + SEE + "clear\n"
     water.calc = calculators("tiny-1p2p1")
@@ -149,7 +149,7 @@ def test_settings_that_leave_a_pair_out_are_refused(
 
 
 HYBRID = """
-pair_style hybrid uma lj/cut 5.0
+pair_style hybrid uma device cpu lj/cut 5.0
 pair_coeff * * uma {model} H O NULL NULL
 pair_coeff 1*2 3*4 lj/cut 0.001 1.0
 pair_coeff 3*4 3*4 lj/cut 0.001 1.0

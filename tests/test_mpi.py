@@ -326,7 +326,7 @@ def test_broken_communication_ends_the_run(failure, tmp_path):
 
 
 def test_a_flat_cell_and_infinite_positions_are_refused_without_ranks_too():
-    calculator = UMACalculator(checkpoint("tiny-1p1"), "omol")
+    calculator = UMACalculator(checkpoint("tiny-1p1"), "omol", device="cpu")
     with pytest.raises(ValueError, match="must be finite, found NaN or infinity"):
         calculator.get_potential_energy(Atoms("H2", [[0, 0, 0], [0, 0, np.inf]]))
     flat = Atoms("H", cell=[[9, 0, 0], [0, 9, 0], [9, 9, 0]], pbc=True)

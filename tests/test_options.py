@@ -48,6 +48,7 @@ def test_every_option_is_a_keyword_of_the_calculator(calculators):
     given: dict[str, Any] = {
         "chunk": 7,
         "recompute": "on",
+        "engine": "portable",
         "charge": -1,
         "spin": 2,
         "trust_code": False,

@@ -148,7 +148,12 @@ def test_chunks_and_recomputing_change_nothing(chunk, recompute, calculators):
     atoms = structure("mol:CH3CH2OH@-1,2")
     plain = calculators("tiny-1p2p1")
     other = UMACalculator(
-        checkpoint("tiny-1p2p1"), "omol", dtype="float64", chunk=chunk, recompute=recompute
+        checkpoint("tiny-1p2p1"),
+        "omol",
+        dtype="float64",
+        chunk=chunk,
+        recompute=recompute,
+        device="cpu",
     )
     assert energy(atoms, other) == pytest.approx(energy(atoms, plain), abs=1e-10)
     assert forces(atoms, other) == pytest.approx(forces(atoms, plain), abs=1e-10)
@@ -159,7 +164,7 @@ def test_two_evaluations_agree_to_the_last_bit(calculators):
     values = []
     for seed in range(2):
         torch.manual_seed(seed)
-        calculator = UMACalculator(checkpoint("tiny-m"), "omol", dtype="float64")
+        calculator = UMACalculator(checkpoint("tiny-m"), "omol", dtype="float64", device="cpu")
         values.append((energy(atoms, calculator), forces(atoms, calculator)))
     assert values[0][0] == values[1][0]
     assert (values[0][1] == values[1][1]).all()

@@ -50,7 +50,10 @@ def test_info_and_export_take_it_as_they_take_a_published_file(safe, tmp_path, c
     record = export(safe, tmp_path / "water.pt", "omol", merge_for="(H2O)8", dtype="float64")
     assert record["source"] == "tiny.safetensors"
     atoms, other = structure("water:8"), structure("water:8")
-    atoms.calc, other.calc = UMACalculator(tmp_path / "water.pt"), calculators("tiny-1p2p1")
+    atoms.calc, other.calc = (
+        UMACalculator(tmp_path / "water.pt", device="cpu"),
+        calculators("tiny-1p2p1"),
+    )
     assert atoms.get_potential_energy() == pytest.approx(other.get_potential_energy(), abs=1e-9)
 
 
@@ -139,7 +142,7 @@ def test_uma_nano_is_the_file_inside_the_package(safe, tmp_path, monkeypatch):
         UMACalculator("uma-nano", "omol")
     hub.BUNDLED.write_bytes(safe.read_bytes())
     assert hub.resolve("uma-nano") == hub.BUNDLED
-    assert UMACalculator("uma-nano", "omol").metadata.source == "uma-nano.safetensors"
+    assert UMACalculator("uma-nano", "omol", device="cpu").metadata.source == "uma-nano.safetensors"
 
 
 def test_a_header_says_what_the_file_is(safe):

@@ -39,7 +39,7 @@ def test_an_overlay_is_the_sum_of_its_parts(name, salt, calculators, tmp_path):
     lines = "\n".join(f"pair_coeff {line}" for line in coefficients)
     alone = salt(f"pair_style {style}\n" + lines.format(name=""))
     both = salt(
-        f"pair_style hybrid/overlay uma {style}\n"
+        f"pair_style hybrid/overlay uma device cpu {style}\n"
         f"pair_coeff * * uma {salt().model} Cl Na\n" + lines.format(name=name)
     )
     atoms = alone.atoms

@@ -32,6 +32,10 @@ class Engine(Protocol):
         """What it computes on, in words."""
 
     @property
+    def engine(self) -> str:
+        """What computes messages, ``kernels`` or ``portable``."""
+
+    @property
     def built(self) -> int:
         """Neighbor lists made so far."""
 
@@ -87,6 +91,11 @@ class LocalEngine:
     def hardware(self) -> str:
         """The device."""
         return str(self._device)
+
+    @property
+    def engine(self) -> str:
+        """What computes messages, ``kernels`` or ``portable``."""
+        return self.potential.engine
 
     @property
     def built(self) -> int:

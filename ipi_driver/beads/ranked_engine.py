@@ -100,6 +100,11 @@ class RankedEngine:
         return f"{self._world.size} ranks with {self._device.type}"
 
     @property
+    def engine(self) -> str:
+        """What computes messages, ``kernels`` or ``portable``."""
+        return self._local.engine
+
+    @property
     def built(self) -> int:
         """Neighbor lists that this rank took part in making."""
         return self._local.built + sum(team.built for team in self._teams.values())
