@@ -117,7 +117,8 @@ class UMAPotential:
         axes = [axis for axis, repeats in zip("abc", pbc, strict=True) if repeats]
         self._report(
             f"model {self._name}: {about.model_id}, task {about.task}, charge {self.charge}, "
-            f"spin {self.spin}, {about.dtype} on {self._engine.hardware}, engine {self._engine.engine}"
+            f"spin {self.spin}, {about.dtype} on {self._engine.hardware}, "
+            f"engine {self._engine.engine}"
         )
         self._report(
             f"template: {self.natoms} atoms, {formula(count_elements(self._template.numbers))}, "
