@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from structures import structure
 
 
-def ours(recompute: str, chunk: int) -> Callable[[argparse.Namespace], Calculator]:
+def ours(engine: str, recompute: str) -> Callable[[argparse.Namespace], Calculator]:
     def make(arguments: argparse.Namespace) -> Calculator:
         from uma_md import UMACalculator
 
@@ -34,36 +34,41 @@ def ours(recompute: str, chunk: int) -> Callable[[argparse.Namespace], Calculato
             arguments.task,
             "cpu",
             arguments.dtype,
-            chunk=chunk,
+            engine=engine,
             recompute=recompute,
         )
 
     return make
 
 
-def fairchem(arguments: argparse.Namespace) -> Calculator:
-    from fairchem.core import FAIRChemCalculator
-    from fairchem.core.units.mlip_unit import MLIPPredictUnit
-    from fairchem.core.units.mlip_unit.api.inference import InferenceSettings
+def fairchem(compiled: bool) -> Callable[[argparse.Namespace], Calculator]:
+    def make(arguments: argparse.Namespace) -> Calculator:
+        from fairchem.core import FAIRChemCalculator
+        from fairchem.core.units.mlip_unit import MLIPPredictUnit
+        from fairchem.core.units.mlip_unit.api.inference import InferenceSettings
 
-    settings = InferenceSettings(
-        tf32=False,
-        activation_checkpointing=False,
-        merge_mole=True,
-        compile=False,
-        base_precision_dtype=arguments.dtype,
-    )
-    unit = MLIPPredictUnit(arguments.checkpoint, device="cpu", inference_settings=settings)
-    return FAIRChemCalculator(unit, task_name=arguments.task)
+        settings = InferenceSettings(
+            tf32=False,
+            activation_checkpointing=False,
+            merge_mole=True,
+            compile=compiled,
+            base_precision_dtype=arguments.dtype,
+        )
+        unit = MLIPPredictUnit(arguments.checkpoint, device="cpu", inference_settings=settings)
+        return FAIRChemCalculator(unit, task_name=arguments.task)
+
+    return make
 
 
 CANDIDATES: dict[str, Callable[[argparse.Namespace], Calculator]] = {
-    "kept, chunk 256": ours("off", 256),
-    "kept, chunk 1024": ours("off", 1024),
-    "recomputed, chunk 1024": ours("on", 1024),
+    "kernels, kept": ours("kernels", "off"),
+    "kernels, recomputed": ours("kernels", "on"),
+    "portable, kept": ours("portable", "off"),
+    "portable, recomputed": ours("portable", "on"),
 }
 if find_spec("fairchem"):
-    CANDIDATES["fairchem-core, merged"] = fairchem
+    CANDIDATES["fairchem-core, merged"] = fairchem(compiled=False)
+    CANDIDATES["fairchem-core, compiled"] = fairchem(compiled=True)
 
 
 def force_call(atoms: Atoms, calculator: Calculator, seed: int) -> float:
