@@ -148,11 +148,13 @@ def test_fuzzing_and_soaking_take_the_options_that_their_pages_name():
 
 def test_each_lane_runs_more_than_the_one_before():
     lanes = ("check", "test", "test-all")
-    (quick,), (gate,), (whole,) = (re.findall(r"-m pytest.*", make(lane)) for lane in lanes)
+    commands = (re.findall(r"-m pytest.*", make(lane)) for lane in lanes)
+    (quick,), (gate,), (whole, rehearsal) = commands
     assert re.search(r'-m "not \(.*\bextended\b.*\)"$', quick)
     assert re.search(r'-m "not extended"$', gate)
     assert whole.startswith("-m pytest -q -n 2 ")
     assert ' -m "' not in whole
+    assert rehearsal.endswith("-m gpu --gpu-rehearsal")
     for lane in lanes:
         assert "/mypy " in make(lane)
 
