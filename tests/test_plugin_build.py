@@ -69,7 +69,8 @@ def test_a_plugin_for_another_torch_says_so(tmp_path):
     header = "include/torch/headeronly/version.h"
     other = tmp_path / "torch"
     (other / header).parent.mkdir(parents=True)
-    (other / "include/torch/script.h").touch()
+    for name in ("script.h", "library.h"):
+        (other / "include/torch" / name).touch()
     (other / "lib").symlink_to(installed("torch") / "lib")
     text = (installed("torch") / header).read_text()
     for part, value in (("MAJOR", 2), ("MINOR", 7), ("PATCH", 1)):

@@ -238,7 +238,7 @@ def test_xml_with_entities_is_not_read(tmp_path):
     [
         (Saves, "", "has code with the operator aten::save; export the checkpoint"),
         (RunsWhenLoaded, "", "has code that runs while it is loaded (__setstate__); export"),
-        (Saves, "trust yes", "does not have a field with name 'num_layers'"),
+        (Saves, "trust yes", "does not have a field with name 'lmax'"),
         (Saves, "trust perhaps", "'trust' must be yes or no, found 'perhaps'"),
     ],
 )

@@ -55,7 +55,7 @@ class Product:
     """
 
     name: str
-    versions: str
+    versions: Mapping[str, str]
     sources: Path
     files: Sequence[Path]
     libraries: Sequence[str]
@@ -70,7 +70,8 @@ class Product:
             digest.update(f"{part}\n".encode())
         for source in self.files:
             digest.update(source.name.encode() + source.read_bytes())
-        name = re.sub(r"[^\w.+-]+", "-", self.versions)
+        versions = "-".join(f"{name.lower()}-{version}" for name, version in self.versions.items())
+        name = re.sub(r"[^\w.+-]+", "-", versions)
         return cache() / self.name / f"{name}-{digest.hexdigest()[:12]}"
 
     def is_complete(self, folder: Path) -> bool:

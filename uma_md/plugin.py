@@ -49,8 +49,9 @@ def build(
         When SIGTERM or SIGHUP arrived; what was compiled until then is removed.
     """
     plugin = _product(lammps)
-    for name, value in plugin.settings.items():
-        report(f"{name}: {value}")
+    for name, folder in (("torch", "TORCH_DIR"), ("LAMMPS", "LAMMPS_DIR")):
+        report(f"{name} {plugin.versions[name]}: {plugin.settings[folder]}")
+    report(f"MPI: {plugin.settings['MPI_CXX_COMPILER']}")
     kernels.build(verbose, report)
     if plugin.is_built:
         report("the plugin is built already")
@@ -99,7 +100,7 @@ def _product(lammps: Path | None) -> Product:
     sources = _source_folder()
     return Product(
         name="plugin",
-        versions=f"torch-{torch_version}-lammps-{version}",
+        versions={"torch": torch_version, "LAMMPS": version},
         sources=sources,
         files=source_files(sources, _SOURCES),
         libraries=LIBRARIES,

@@ -33,7 +33,7 @@ def product() -> Product:
     sources = Path(__file__).resolve().parent
     return Product(
         name="kernels",
-        versions=f"torch-{version}",
+        versions={"torch": version},
         sources=sources,
         files=source_files(sources, _SOURCES),
         libraries=(LIBRARY,),
