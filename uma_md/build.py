@@ -14,7 +14,7 @@ import sysconfig
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib import metadata, util
@@ -83,8 +83,17 @@ class Product:
         """Whether the libraries are in the cache."""
         return self.is_complete(self.folder)
 
-    def build(self, verbose: bool) -> Path:
-        """Compile the libraries and return their folder.
+    def build(self, verbose: bool, report: Callable[[str], None], duration: str) -> Path:
+        """Compile the libraries, unless that was done already, and return their folder.
+
+        Parameters
+        ----------
+        verbose
+            Whether to show what the compiler prints.
+        report
+            Takes lines that say what is done.
+        duration
+            How long it takes, in words.
 
         Raises
         ------
@@ -94,6 +103,12 @@ class Product:
             When SIGTERM or SIGHUP arrived; what was compiled until then is removed.
         """
         folder = self.folder
+        if self.is_complete(folder):
+            be = "are" if self.name.endswith("s") else "is"
+            report(f"the {self.name} {be} built already")
+            return folder
+        report(f"C++ compiler: {compiler_version(find_compiler())}")
+        report(f"compiling the {self.name}, which takes {duration}")
         _compile(self, folder, verbose)
         return folder
 

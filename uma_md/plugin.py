@@ -12,7 +12,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from uma_md import build as builder
 from uma_md.build import BuildError, Product, find_package, find_tool, source_files
 from uma_md.kernels import library as kernels
 
@@ -53,12 +52,7 @@ def build(
         report(f"{name} {plugin.versions[name]}: {plugin.settings[folder]}")
     report(f"MPI: {plugin.settings['MPI_CXX_COMPILER']}")
     kernels.build(verbose, report)
-    if plugin.is_built:
-        report("the plugin is built already")
-        return plugin.folder
-    report(f"C++ compiler: {builder.compiler_version(builder.find_compiler())}")
-    report("compiling the plugin, which takes about a minute")
-    return plugin.build(verbose)
+    return plugin.build(verbose, report, "about a minute")
 
 
 def can_build() -> bool:

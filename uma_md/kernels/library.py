@@ -11,8 +11,6 @@ from pathlib import Path
 from uma_md.build import (
     BuildError,
     Product,
-    compiler_version,
-    find_compiler,
     find_package,
     source_files,
 )
@@ -61,13 +59,7 @@ def build(verbose: bool = False, report: Callable[[str], None] = print) -> Path:
     BuildError
         When torch, cmake, ninja or a C++ compiler is missing, or compiling fails.
     """
-    kernels = product()
-    if kernels.is_built:
-        report("the kernels are built already")
-        return kernels.folder
-    report(f"C++ compiler: {compiler_version(find_compiler())}")
-    report("compiling the kernels, which takes one to two minutes")
-    return kernels.build(verbose)
+    return product().build(verbose, report, "one to two minutes")
 
 
 @cache
