@@ -15,7 +15,7 @@ using kernels::Keep;
 
 namespace {
 
-constexpr int64_t LARGE_CHUNK = 16384;    // edges that keep an accelerator busy
+constexpr int64_t LARGE_CHUNK = 32768;    // edges that keep an accelerator busy
 constexpr int64_t CHUNK_ON_CPU = 1024;    // edges whose features stay in the caches
 
 // MemAvailable counts the file cache, which the system gives back; sysconf does not.
@@ -66,16 +66,20 @@ const Plan &MemoryPlanner::operator()(int64_t num_edges, const kernels::EdgeStag
 Plan MemoryPlanner::new_plan(int64_t num_edges, const kernels::EdgeStages &stages) const
 {
   const bool measured = recompute_ == RecomputeChoice::Auto || !chunk_;
-  const double available = measured ? available_memory(device_, sharers_) : 0.0;
+  double available =
+      measured ? available_memory(device_, sharers_) + double(stages.bytes_held()) : 0.0;
   const double rows = double(num_edges) * double(num_layers_);
+  const auto at_work = double(stages.bytes_at_work());
+  if (!device_.is_cpu()) {
+    available -= double(std::min(chunk_.value_or(LARGE_CHUNK), num_edges)) * at_work;
+  }
   const Keep keep = choose(rows, stages, available);
   if (chunk_) return {keep, *chunk_};
   if (device_.is_cpu()) return {keep, CHUNK_ON_CPU};
   if (keep == Keep::Nothing) return {keep, LARGE_CHUNK};
-  // A chunk's gradients take about as much again as what it keeps.
-  const auto bytes = double(stages.bytes_per_edge(keep));
-  const double room = (available - rows * bytes) / (2.0 * bytes);
-  return {keep, std::max(LARGE_CHUNK, int64_t(std::min(room, 1.1 * double(num_edges))))};
+  const double more = (available - rows * double(stages.bytes_per_edge(keep))) / at_work;
+  const double chunk = std::min(double(LARGE_CHUNK) + more, 1.1 * double(num_edges));
+  return {keep, std::max(LARGE_CHUNK, int64_t(chunk))};
 }
 
 // The most that may be kept of so many edges in all layers.

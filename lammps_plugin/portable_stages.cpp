@@ -18,6 +18,12 @@ int64_t PortableStages::bytes_per_edge(Keep keep) const
   return keep == Keep::Nothing ? 0 : model_.metadata().bytes_per_edge;
 }
 
+// The gradients of what is kept take about as much again.
+int64_t PortableStages::bytes_at_work() const
+{
+  return 2 * model_.metadata().bytes_per_edge;
+}
+
 void PortableStages::set_edges(const kernels::Edges &edges, int64_t size)
 {
   num_owned_ = edges.num_owned;

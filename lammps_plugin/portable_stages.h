@@ -20,6 +20,7 @@ class PortableStages final : public kernels::EdgeStages {
   explicit PortableStages(ScriptedModel &model) : model_(model) {}
 
   int64_t bytes_per_edge(kernels::Keep keep) const override;
+  int64_t bytes_at_work() const override;
   void set_edges(const kernels::Edges &edges, int64_t chunk) override;
   at::Tensor embedding() override;
   at::Tensor messages(int64_t layer, const at::Tensor &h, kernels::Keep keep) override;

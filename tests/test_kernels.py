@@ -226,7 +226,7 @@ def test_an_edge_keeps_what_it_says():
     config = replace(ODD, channels=128, hidden_channels=128, edge_channels=128, num_experts=1)
     edges = KernelStages(make_model(config, torch.float32))
     edges.merge()
-    assert edges.bytes_kept == {Keep.NOTHING: 0, Keep.FIRST: 5632, Keep.ALL: 10240}
+    assert edges.footprint.kept == {Keep.NOTHING: 0, Keep.FIRST: 5632, Keep.ALL: 10240}
 
 
 def test_the_engine_that_is_asked_for_runs():

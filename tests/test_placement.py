@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from uma_md import memory
-from uma_md.memory import Keep, MemoryPlanner, Plan, available_memory
+from uma_md.memory import Footprint, Keep, MemoryPlanner, Plan, available_memory
 from uma_md.ranks.placement import assign_devices, pick_device
 
 A, B, C, D = ("GPU-a", "GPU-b", "GPU-c", "GPU-d")
@@ -99,7 +99,8 @@ def test_ranks_share_half_of_a_device(gigabytes):
     assert available_memory(GPU, 4) == pytest.approx(1.25e9)
 
 
-KEPT = {Keep.ALL: 10**4, Keep.NOTHING: 0}  # bytes per edge and layer
+# bytes per edge
+KEPT = Footprint({Keep.ALL: 10**4, Keep.NOTHING: 0}, at_work=2 * 10**4)
 
 
 def test_the_choice_stays_until_there_are_a_tenth_more_edges(gigabytes):
@@ -115,7 +116,7 @@ def test_the_choice_stays_until_there_are_a_tenth_more_edges(gigabytes):
 
 
 def test_a_part_is_kept_where_memory_allows_no_more(gigabytes):
-    kept = {Keep.NOTHING: 0, Keep.FIRST: 5000, Keep.ALL: 10**4}
+    kept = Footprint({Keep.NOTHING: 0, Keep.FIRST: 5000, Keep.ALL: 10**4}, at_work=0)
     chosen = {
         edges: MemoryPlanner("auto", 1000, num_layers=4, device=GPU)(edges, kept).keep
         for edges in (200_000, 200_001, 400_000, 400_001)
@@ -137,7 +138,11 @@ def test_chunks_are_as_large_as_memory_allows_where_the_graph_is_kept(gigabytes)
     keep, chunk = plan(180_000)
     assert keep is Keep.ALL
     assert memory.LARGE_CHUNK <= chunk == (8e9 - 180_000 * 4e4) / 2e4
+    assert plan(190_000).keep is Keep.NOTHING  # for a chunk of these there would be no room
     assert plan(10**6) == Plan(Keep.NOTHING, memory.LARGE_CHUNK)
     assert plan(10**6, "off") == Plan(Keep.ALL, memory.LARGE_CHUNK)
+    holding = KEPT._replace(held=10**9)
+    again = MemoryPlanner("auto", None, num_layers=4, device=GPU)
+    assert again(190_000, holding).keep is Keep.ALL  # what is held is used again
     cpu = MemoryPlanner("off", None, 4, torch.device("cpu"))
     assert cpu(10**6, KEPT) == Plan(Keep.ALL, memory.CHUNK_ON_CPU)

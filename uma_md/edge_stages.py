@@ -15,7 +15,7 @@ import torch
 
 from uma_md.graph import Graph
 from uma_md.kernels import library
-from uma_md.memory import Keep, Plan
+from uma_md.memory import Footprint, Keep, Plan
 
 
 class EdgeStages(Protocol):
@@ -25,7 +25,10 @@ class EdgeStages(Protocol):
     """
 
     name: str
-    bytes_kept: dict[Keep, int]
+
+    @property
+    def footprint(self) -> Footprint:
+        """Memory that edges take."""
 
     def merge(self) -> None:
         """Take the weights anew, after the network was merged."""
@@ -77,7 +80,8 @@ class PortableStages:
 
     def __init__(self, model: Any, bytes_per_edge: int) -> None:
         self.model = model
-        self.bytes_kept = {Keep.ALL: bytes_per_edge, Keep.NOTHING: 0}
+        # The gradients of what is kept take about as much again.
+        self.footprint = Footprint({Keep.ALL: bytes_per_edge, Keep.NOTHING: 0}, 2 * bytes_per_edge)
 
     def merge(self) -> None:
         """The network's weights are used where they are."""
@@ -158,22 +162,34 @@ class KernelStages:
     model
         A ``uma_md.model.UMA``, or an exported file's module, that hands out its weights; ``merge``
         comes first.
+    driver
+        A library in place of a GPU's driver and compiler, for tests.
     """
 
     name = "kernels"
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, driver: str = "") -> None:
         self.model = model
-        self.bytes_kept: dict[Keep, int] = {}
+        self._driver = driver
+        self._kept: dict[Keep, int] = {}
 
     def merge(self) -> None:
         """Hand the merged weights to the kernels."""
         layers = [self.model.message_weights(layer) for layer in range(self.model.num_layers)]
         make = torch.classes.uma_md.EdgeStages
         self._stages = make(
-            int(self.model.lmax), float(self.model.cutoff), self.model.edge_weights(), layers
+            int(self.model.lmax),
+            float(self.model.cutoff),
+            self.model.edge_weights(),
+            layers,
+            self._driver,
         )
-        self.bytes_kept = {keep: self._stages.bytes_per_edge(keep.value) for keep in Keep}
+        self._kept = {keep: self._stages.bytes_per_edge(keep.value) for keep in Keep}
+
+    @property
+    def footprint(self) -> Footprint:
+        """Memory that edges take, and that is held for them."""
+        return Footprint(self._kept, self._stages.bytes_at_work(), self._stages.bytes_held())
 
     def start(self, graph: Graph, plan: Plan) -> None:
         """Compute lengths and frames of the edges."""
@@ -237,12 +253,12 @@ def make_stages(
 
 def _why_not(model: Any, device: torch.device) -> str:
     """What must hold for the kernels, and does not."""
-    if device.type != "cpu":
-        return f"run on a CPU, found {device}: take device cpu"
     if not getattr(model, "has_weights", True):
         return "have a file exported by this uma-md, found an older one: export the model again"
     if not library.load():
         return "be compiled first, found no library: run 'uma-md build'"
+    if not torch.ops.uma_md.supports(device):
+        return f"run on a CPU or by CUDA, found {device}: take another device"
     return ""
 
 

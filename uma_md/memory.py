@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import psutil
 import torch
 
-LARGE_CHUNK = 16384  # edges that keep an accelerator busy
+LARGE_CHUNK = 32768  # edges that keep an accelerator busy
 CHUNK_ON_CPU = 1024  # edges whose features stay in the caches
 
 
@@ -38,6 +38,24 @@ class Keep(Enum):
     NOTHING = 0  # everything is computed again
     FIRST = 1  # the first convolution's output
     ALL = 2  # both convolutions' outputs, or autograd's graph
+
+
+class Footprint(NamedTuple):
+    """Memory that edges take.
+
+    Attributes
+    ----------
+    kept
+        Bytes that an edge keeps in each layer, by what is kept.
+    at_work
+        Bytes that an edge of a chunk takes while this is worked on.
+    held
+        Bytes that are held from one evaluation to the next, for both.
+    """
+
+    kept: dict[Keep, int]
+    at_work: int
+    held: int = 0
 
 
 class Plan(NamedTuple):
@@ -89,25 +107,22 @@ class MemoryPlanner:
         self._planned_edges = -1
         self._plan = Plan(Keep.NOTHING, 1)
 
-    def __call__(self, num_edges: int, bytes_kept: dict[Keep, int]) -> Plan:
-        """The plan for a graph.
-
-        Parameters
-        ----------
-        num_edges
-        bytes_kept
-            What an edge keeps in each layer, by what is kept.
-        """
+    def __call__(self, num_edges: int, footprint: Footprint) -> Plan:
+        """The plan for a graph of so many edges."""
         if self._planned_edges < 0 or num_edges > 1.1 * self._planned_edges:
-            self._plan = self._new_plan(num_edges, bytes_kept)
+            self._plan = self._new_plan(num_edges, footprint)
             self._planned_edges = num_edges
         return self._plan
 
-    def _new_plan(self, num_edges: int, bytes_kept: dict[Keep, int]) -> Plan:
-        needed = {keep: num_edges * self._num_layers * each for keep, each in bytes_kept.items()}
+    def _new_plan(self, num_edges: int, footprint: Footprint) -> Plan:
+        rows = num_edges * self._num_layers
+        needed = {keep: rows * each for keep, each in footprint.kept.items()}
         available = 0.0
         if self._recompute == "auto" or self._chunk is None:
-            available = available_memory(self._device, self._sharers)
+            available = available_memory(self._device, self._sharers) + footprint.held
+        if self._device.type != "cpu":
+            chunk = LARGE_CHUNK if self._chunk is None else self._chunk
+            available -= min(chunk, num_edges) * footprint.at_work
         keep = self._choose(needed, available)
         if self._chunk is not None:
             return Plan(keep, self._chunk)
@@ -115,9 +130,8 @@ class MemoryPlanner:
             return Plan(keep, CHUNK_ON_CPU)
         if keep is Keep.NOTHING:
             return Plan(keep, LARGE_CHUNK)
-        # A chunk's gradients take about as much again as what it keeps.
-        room = (available - needed[keep]) // (2 * bytes_kept[keep])
-        return Plan(keep, int(max(LARGE_CHUNK, min(room, 1.1 * num_edges))))
+        more = (available - needed[keep]) // footprint.at_work
+        return Plan(keep, int(max(LARGE_CHUNK, min(LARGE_CHUNK + more, 1.1 * num_edges))))
 
     def _choose(self, needed: dict[Keep, int], available: float) -> Keep:
         """The most that may be kept."""

@@ -105,7 +105,7 @@ class Potential:
         """
         self._check_single_atoms(graph)
         graph = graph._replace(vectors=graph.vectors.to(DTYPES[self.metadata.dtype]))
-        plan = self._plan(len(graph.senders), self._evaluator.edges.bytes_kept)
+        plan = self._plan(len(graph.senders), self._evaluator.edges.footprint)
         return self._evaluator(graph, exchange or LocalExchange(), plan)
 
     def _check_single_atoms(self, graph: Graph) -> None:

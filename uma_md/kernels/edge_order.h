@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// In which order edges are handled: sorted by receiver and cut into blocks at receivers; blocks in
-// groups, in which edges are summed by sender.
+// In which order edges are handled: sorted by receiver and cut into blocks; blocks in groups, in
+// which edges are summed by sender.
 
 #ifndef UMA_KERNELS_EDGE_ORDER_H
 #define UMA_KERNELS_EDGE_ORDER_H
@@ -24,17 +24,26 @@ struct EdgeOrder {
     std::vector<int> starts;       // of each sender's run in it, and the end
   };
 
-  // Blocks have up to 'block' edges, or those of one receiver, groups up to 'group' or one block.
-  EdgeOrder(const at::Tensor &senders, const at::Tensor &receivers, int64_t num_owned, int block,
-            int group);
-
   at::Tensor permutation;           // of edges that were not sorted by receiver; else undefined
   at::Tensor senders, receivers;    // int32, in this order
-  std::vector<int> starts;          // first edge of each receiver, and the end
+  at::Tensor starts;                // int32: first edge of each receiver, and the end
+  at::Tensor by_sender;             // int32, on a GPU: all edges sorted by sender
+  at::Tensor sender_starts;         // int32, on a GPU: first of each row's in it, and the end
   std::vector<Block> blocks;
   std::vector<Group> groups;
-  int largest_block = 0, largest_group = 0;    // edges
+  int largest_block = 0;    // edges
+  int largest_group = 0;    // edges whose rows are set one by one
+  int num_rows = 0;
 };
+
+// Blocks are cut at receivers and have up to 'block' edges, or those of one receiver; groups have
+// up to 'group' or one block.
+EdgeOrder order_on_cpu(const at::Tensor &senders, const at::Tensor &receivers, int64_t num_owned,
+                       int block, int group);
+
+// Blocks are cut anywhere; nothing waits for the device.
+EdgeOrder order_on_gpu(const at::Tensor &senders, const at::Tensor &receivers, int64_t num_owned,
+                       int64_t num_rows, int block);
 
 }    // namespace uma::kernels
 

@@ -2,8 +2,8 @@
 
 #include "edge_stages.h"
 
-#include "cpu.h"
-#include "edge_order.h"
+#include "backend.h"
+#include "gpu_program.h"
 #include "network.h"
 #include "wigner_terms.h"
 
@@ -12,10 +12,12 @@
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/from_blob.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 #include <algorithm>
 #include <atomic>
+#include <c10/core/DeviceGuard.h>
 #include <stdexcept>
 
 namespace uma::kernels {
@@ -25,10 +27,6 @@ using at::Tensor;
 
 // Published models divide first messages by the root of a typical number of neighbors.
 constexpr double FIRST_MESSAGE_SCALE = 1 / 5.0;
-// Edges of a block, so that its features stay in the caches: as many as the widest rows allow.
-constexpr int64_t BLOCK_NUMBERS = 400000, SMALLEST_BLOCK = 64, LARGEST_BLOCK = 512;
-// Rows by edge of a group's senders.
-constexpr int64_t GROUP_BYTES = 48 << 20;
 
 // A matrix whose memory only grows, so that steps of a run use the same.
 class Buffer {
@@ -45,7 +43,8 @@ class Buffer {
   {
     return memory_.data_ptr<T>() + first * width_;
   }
-  int64_t width() const { return width_; }
+  void zero() { memory_.zero_(); }
+  int64_t bytes() const { return memory_.defined() ? int64_t(memory_.nbytes()) : 0; }
 
  private:
   Tensor memory_;
@@ -56,6 +55,13 @@ class Buffer {
 struct Workspace {
   Buffer x, scale, p, q, y, g_y, g_p, g_scale;
   Buffer first, second, first_out, second_out, first_scales, second_scales, g_basis;
+
+  int64_t bytes() const
+  {
+    return x.bytes() + scale.bytes() + p.bytes() + q.bytes() + y.bytes() + g_y.bytes() +
+           g_p.bytes() + g_scale.bytes() + first.bytes() + second.bytes() + first_out.bytes() +
+           second_out.bytes() + first_scales.bytes() + second_scales.bytes() + g_basis.bytes();
+  }
 };
 
 // What a layer keeps of each edge: the outputs of its convolutions.
@@ -66,15 +72,19 @@ struct Kept {
 
 template <class T> class EdgeStagesOf final : public EdgeStages {
  public:
-  explicit EdgeStagesOf(const Weights &weights) :
-      products_(cpu_products<T>()),
-      network_(weights, products_.panel),
+  EdgeStagesOf(const Weights &weights, std::unique_ptr<Backend<T>> backend) :
+      backend_(std::move(backend)),
+      network_(weights, backend_->panel()),
       constants_(make_constants<T>(network_.sizes, network_.cutoff)),
-      kernels_(cpu_kernels<T>()),
-      terms_(wigner_terms(network_.sizes.lmax)),
       options_(network_.centers.options()),
       kept_(network_.layers.size())
   {
+    backend_->prepare(constants_);
+    auto terms = wigner_terms(network_.sizes.lmax);
+    num_terms_ = int(terms.size());
+    const auto bytes = int64_t(terms.size() * sizeof(WignerTerm));
+    terms_ = at::from_blob(terms.data(), {bytes}, at::kByte)
+                 .to(options_.device(), /*non_blocking=*/false, /*copy=*/true);
   }
 
   int64_t bytes_per_edge(Keep keep) const override
@@ -84,26 +94,38 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
     return (p + y) * int64_t(sizeof(T));
   }
 
-  void set_edges(const Edges &edges, int64_t) override
+  int64_t bytes_at_work() const override
   {
-    const int64_t row = constants_.ends.width;
-    const auto block = std::clamp(BLOCK_NUMBERS / row, SMALLEST_BLOCK, LARGEST_BLOCK);
-    const auto group = GROUP_BYTES / int64_t(node_width() * sizeof(T));
-    order_ = std::make_unique<EdgeOrder>(edges.senders, edges.receivers, edges.num_owned,
-                                         int(block), int(std::max(group, block)));
+    const int64_t widths = constants_.ends.width + 2 * constants_.scale.width + 2 * p_width() +
+                           constants_.hidden.width + 2 * constants_.out.width +
+                           4 * network_.sizes.edge_channels + network_.sizes.num_basis;
+    return widths * int64_t(sizeof(T));
+  }
+
+  int64_t bytes_held() const override
+  {
+    int64_t bytes = 0;
+    for (const Workspace &w : workspaces_) bytes += w.bytes();
+    for (const Kept &k : kept_) bytes += k.p.bytes() + k.y.bytes();
+    return bytes;
+  }
+
+  void set_edges(const Edges &edges, int64_t chunk) override
+  {
+    order_ = backend_->order(edges, constants_, chunk);
     num_edges_ = edges.senders.numel();
     num_owned_ = edges.num_owned;
     auto vectors = edges.vectors.contiguous();
-    if (order_->permutation.defined()) vectors = vectors.index_select(0, order_->permutation);
+    if (order_.permutation.defined()) vectors = vectors.index_select(0, order_.permutation);
     const auto numbers = edges.atomic_numbers.to(at::kInt);
-    sender_numbers_ = numbers.index_select(0, order_->senders);
-    receiver_numbers_ = numbers.index_select(0, order_->receivers);
+    sender_numbers_ = numbers.index_select(0, order_.senders);
+    receiver_numbers_ = numbers.index_select(0, order_.receivers);
     reserve();
-    std::fill_n(pulls_.rows<T>(), 3 * num_edges_, T(0));
+    pulls_.zero();
     for_blocks([&](const Block<T> &b, int64_t first, Workspace &) {
-      kernels_.geometry(constants_, network_.centers.template data_ptr<T>(), terms_.data(),
-                        int(terms_.size()), vectors.template data_ptr<T>() + 3 * first, b.num_edges,
-                        b.edges);
+      kernels().geometry(constants_, network_.centers.template data_ptr<T>(),
+                         static_cast<const WignerTerm *>(terms_.const_data_ptr()), num_terms_,
+                         vectors.template data_ptr<T>() + 3 * first, b.num_edges, b.edges);
     });
   }
 
@@ -112,8 +134,8 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
     auto out = at::zeros({num_owned_, coefficients(), network_.sizes.channels}, options_);
     for_blocks([&](const Block<T> &b, int64_t, Workspace &w) {
       radial(network_.first_message, b, w, w.y);
-      kernels_.rotate_out(constants_, constants_.first, 0, T(FIRST_MESSAGE_SCALE), b, w.y.rows<T>(),
-                          out.template data_ptr<T>());
+      kernels().rotate_out(constants_, constants_.first, 0, T(FIRST_MESSAGE_SCALE), b,
+                           w.y.rows<T>(), out.template data_ptr<T>());
     });
     return out;
   }
@@ -132,8 +154,8 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
       radial(net.radial, b, w, w.scale);
       first_convolution(net, b, h.template data_ptr<T>(), w, p);
       second_convolution(net, b, p, w, y);
-      kernels_.rotate_out(constants_, constants_.out, network_.sizes.mmax, T(1), b, y,
-                          out.template data_ptr<T>());
+      kernels().rotate_out(constants_, constants_.out, network_.sizes.mmax, T(1), b, y,
+                           out.template data_ptr<T>());
     });
     return out;
   }
@@ -142,14 +164,15 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
   {
     const auto g_out = g.contiguous();
     auto g_receivers = at::zeros_like(h), g_senders = at::zeros_like(h);
-    for (const auto &group : order_->groups) {
+    for (const auto &group : order_.groups) {
       for_blocks(
           group.first_block, group.end_block, [&](const Block<T> &b, int64_t first, Workspace &w) {
             reverse_block(layer, b, first, h.template data_ptr<T>(), g_out.template data_ptr<T>(),
-                          w, sender_rows_.rows<T>(first - group.first_edge),
-                          g_receivers.template data_ptr<T>());
+                          w, group, g_receivers.template data_ptr<T>(),
+                          g_senders.template data_ptr<T>());
           });
-      sum_onto_senders(group, g_senders.template data_ptr<T>());
+      backend_->sum_onto_senders(order_, group, int(node_width()), sender_rows_.rows<T>(),
+                                 g_senders.template data_ptr<T>());
     }
     return g_receivers.add_(g_senders);
   }
@@ -159,8 +182,8 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
     const auto g_out = g.contiguous();
     for_blocks([&](const Block<T> &b, int64_t, Workspace &w) {
       radial(network_.first_message, b, w, w.y);
-      kernels_.rotate_out_reverse(constants_, constants_.first, 0, T(FIRST_MESSAGE_SCALE), b,
-                                  w.y.rows<T>(), g_out.template data_ptr<T>(), w.g_y.rows<T>());
+      kernels().rotate_out_reverse(constants_, constants_.first, 0, T(FIRST_MESSAGE_SCALE), b,
+                                   w.y.rows<T>(), g_out.template data_ptr<T>(), w.g_y.rows<T>());
       reverse_radial(network_.first_message, b, w, w.g_y);
     });
   }
@@ -169,16 +192,21 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
   {
     auto out = at::empty({num_edges_, 3}, options_);
     for_blocks([&](const Block<T> &b, int64_t first, Workspace &) {
-      kernels_.gradients(constants_, b.num_edges, b.edges, out.template data_ptr<T>() + 3 * first);
+      kernels().gradients(constants_, b.num_edges, b.edges, out.template data_ptr<T>() + 3 * first);
     });
-    if (!order_->permutation.defined()) return out;
-    return at::empty_like(out).index_copy_(0, order_->permutation, out);
+    if (!order_.permutation.defined()) return out;
+    return at::empty_like(out).index_copy_(0, order_.permutation, out);
   }
 
  private:
   int64_t coefficients() const
   {
     return int64_t(network_.sizes.lmax + 1) * (network_.sizes.lmax + 1);
+  }
+  Kernels<T> &kernels() { return backend_->kernels(); }
+  static const int *data(const Tensor &numbers)
+  {
+    return numbers.defined() ? numbers.data_ptr<int>() : nullptr;
   }
   int64_t node_width() const { return coefficients() * network_.sizes.channels; }
   int64_t p_width() const { return constants_.gates + constants_.hidden.width; }
@@ -191,9 +219,9 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
     slopes_.reserve(num_edges_, 1, options_);
     basis_.reserve(num_edges_, network_.sizes.num_basis, options_);
     pulls_.reserve(num_edges_, 3, options_);
-    sender_rows_.reserve(order_->largest_group, node_width(), options_);
-    workspaces_.resize(at::get_num_threads());
-    const int64_t rows = order_->largest_block, hidden = network_.sizes.edge_channels;
+    sender_rows_.reserve(order_.largest_group, node_width(), options_);
+    workspaces_.resize(backend_->concurrency());
+    const int64_t rows = order_.largest_block, hidden = network_.sizes.edge_channels;
     for (Workspace &w : workspaces_) {
       w.x.reserve(rows, constants_.ends.width, options_);
       for (Buffer *buffer : {&w.scale, &w.g_scale}) {
@@ -219,9 +247,10 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
     const int64_t threads = std::min<int64_t>(int64_t(workspaces_.size()), end - first);
     at::parallel_for(0, threads, 1, [&](int64_t begin, int64_t stop) {
       const at::AutoDispatchBelowADInplaceOrView no_autograd;
+      const c10::DeviceGuard device(options_.device());
       for (int64_t thread = begin; thread < stop; thread++) {
         for (int k = next++; k < end; k = next++) {
-          work(block(order_->blocks[k]), order_->blocks[k].first_edge, workspaces_[thread]);
+          work(block(order_.blocks[k]), order_.blocks[k].first_edge, workspaces_[thread]);
         }
       }
     });
@@ -229,7 +258,7 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
 
   template <class Work> void for_blocks(const Work &work)
   {
-    for_blocks(0, int(order_->blocks.size()), work);
+    for_blocks(0, int(order_.blocks.size()), work);
   }
 
   Block<T> block(const EdgeOrder::Block &b) const
@@ -237,21 +266,25 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
     const int64_t first = b.first_edge;
     return {b.first_receiver,
             b.end_receiver,
-            order_->starts.data(),
+            order_.starts.template data_ptr<int>(),
+            b.first_edge,
             b.end_edge - b.first_edge,
-            order_->senders.data_ptr<int>() + first,
-            order_->receivers.data_ptr<int>() + first,
+            order_.senders.data_ptr<int>() + first,
+            order_.receivers.data_ptr<int>() + first,
             sender_numbers_.data_ptr<int>() + first,
             receiver_numbers_.data_ptr<int>() + first,
             {frames_.rows<T>(first), distances_.rows<T>(first), envelopes_.rows<T>(first),
-             slopes_.rows<T>(first), basis_.rows<T>(first), pulls_.rows<T>(first)}};
+             slopes_.rows<T>(first), basis_.rows<T>(first), pulls_.rows<T>(first)},
+            order_.num_rows,
+            data(order_.sender_starts),
+            data(order_.by_sender)};
   }
 
   // out = x map, for rows of these strides.
   void apply(const Map<T> &map, int64_t rows, const T *x, int64_t x_stride, T *out,
              int64_t out_stride) const
   {
-    products_.multiply(int(rows), x, int(x_stride), map.forward(), map.bias(), out,
+    backend_->multiply(int(rows), x, int(x_stride), map.forward(), map.bias(), out,
                        int(out_stride));
   }
 
@@ -259,7 +292,7 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
   void apply_reverse(const Map<T> &map, int64_t rows, const T *g, int64_t g_stride, T *out,
                      int64_t out_stride) const
   {
-    products_.multiply(int(rows), g, int(g_stride), map.reverse(), nullptr, out, int(out_stride));
+    backend_->multiply(int(rows), g, int(g_stride), map.reverse(), nullptr, out, int(out_stride));
   }
 
   HiddenLayer<T> first_hidden(const RadialNetwork<T> &net) const
@@ -281,11 +314,11 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
   {
     const int64_t hidden = network_.sizes.edge_channels, rows = b.num_edges;
     apply(net.first, rows, b.edges.basis, network_.sizes.num_basis, w.first.rows<T>(), hidden);
-    kernels_.hidden(first_hidden(net), b, constants_.epsilon, w.first.rows<T>(),
-                    w.first_scales.rows<T>(), w.first_out.rows<T>());
+    kernels().hidden(first_hidden(net), b, constants_.epsilon, w.first.rows<T>(),
+                     w.first_scales.rows<T>(), w.first_out.rows<T>());
     apply(net.second, rows, w.first_out.rows<T>(), hidden, w.second.rows<T>(), hidden);
-    kernels_.hidden(second_hidden(net), b, constants_.epsilon, w.second.rows<T>(),
-                    w.second_scales.rows<T>(), w.second_out.rows<T>());
+    kernels().hidden(second_hidden(net), b, constants_.epsilon, w.second.rows<T>(),
+                     w.second_scales.rows<T>(), w.second_out.rows<T>());
     apply(net.third, rows, w.second_out.rows<T>(), hidden, out.rows<T>(), net.third.out);
   }
 
@@ -296,14 +329,14 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
     const int64_t hidden = network_.sizes.edge_channels, rows = b.num_edges;
     T *g_second = w.second_out.rows<T>(), *g_first = w.first_out.rows<T>();
     apply_reverse(net.third, rows, g.rows<T>(), net.third.out, g_second, hidden);
-    kernels_.hidden_reverse(second_hidden(net), int(rows), w.second.rows<T>(),
-                            w.second_scales.rows<T>(), g_second);
+    kernels().hidden_reverse(second_hidden(net), int(rows), w.second.rows<T>(),
+                             w.second_scales.rows<T>(), g_second);
     apply_reverse(net.second, rows, g_second, hidden, g_first, hidden);
-    kernels_.hidden_reverse(first_hidden(net), int(rows), w.first.rows<T>(),
-                            w.first_scales.rows<T>(), g_first);
+    kernels().hidden_reverse(first_hidden(net), int(rows), w.first.rows<T>(),
+                             w.first_scales.rows<T>(), g_first);
     apply_reverse(net.first, rows, g_first, hidden, w.g_basis.rows<T>(), network_.sizes.num_basis);
-    kernels_.basis_reverse(constants_, network_.centers.template data_ptr<T>(), int(rows), b.edges,
-                           w.g_basis.rows<T>());
+    kernels().basis_reverse(constants_, network_.centers.template data_ptr<T>(), int(rows), b.edges,
+                            w.g_basis.rows<T>());
   }
 
   // Applies the map of each order to its columns; some have gates in front, of order 0.
@@ -329,7 +362,7 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
   void first_convolution(const MessageNetwork<T> &net, const Block<T> &b, const T *h, Workspace &w,
                          T *p)
   {
-    kernels_.rotate_in(constants_, b, h, w.scale.rows<T>(), w.x.rows<T>());
+    kernels().rotate_in(constants_, b, h, w.scale.rows<T>(), w.x.rows<T>());
     convolve(net.first, b.num_edges, w.x.rows<T>(), constants_.ends, p, constants_.hidden,
              constants_.gates);
   }
@@ -337,12 +370,12 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
   void second_convolution(const MessageNetwork<T> &net, const Block<T> &b, const T *p, Workspace &w,
                           T *y)
   {
-    kernels_.gate(constants_, b.num_edges, p, w.q.rows<T>());
+    kernels().gate(constants_, b.num_edges, p, w.q.rows<T>());
     convolve(net.second, b.num_edges, w.q.rows<T>(), constants_.hidden, y, constants_.out, 0);
   }
 
   void reverse_block(int64_t layer, const Block<T> &b, int64_t first, const T *h, const T *g_out,
-                     Workspace &w, T *g_senders, T *g_receivers)
+                     Workspace &w, const EdgeOrder::Group &group, T *g_receivers, T *g_senders)
   {
     const MessageNetwork<T> &net = network_.layers[layer];
     const Kept &kept = kept_[layer];
@@ -351,36 +384,26 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
     radial(net.radial, b, w, w.scale);
     if (kept.keep == Keep::Nothing) first_convolution(net, b, h, w, p);
     if (kept.keep != Keep::All) second_convolution(net, b, p, w, y);
-    kernels_.rotate_out_reverse(constants_, constants_.out, network_.sizes.mmax, T(1), b, y, g_out,
-                                w.g_y.rows<T>());
+    kernels().rotate_out_reverse(constants_, constants_.out, network_.sizes.mmax, T(1), b, y, g_out,
+                                 w.g_y.rows<T>());
     convolve_reverse(net.second, b.num_edges, w.g_y.rows<T>(), constants_.out, 0, w.q.rows<T>(),
                      constants_.hidden);
-    kernels_.gate_reverse(constants_, b.num_edges, p, w.q.rows<T>(), w.g_p.rows<T>());
+    kernels().gate_reverse(constants_, b.num_edges, p, w.q.rows<T>(), w.g_p.rows<T>());
     convolve_reverse(net.first, b.num_edges, w.g_p.rows<T>(), constants_.hidden, constants_.gates,
                      w.x.rows<T>(), constants_.ends);
-    kernels_.rotate_in_reverse(constants_, b, h, w.scale.rows<T>(), w.x.rows<T>(),
-                               w.g_scale.rows<T>(), g_senders, g_receivers);
+    kernels().rotate_in_reverse(constants_, b, h, w.scale.rows<T>(), w.x.rows<T>(),
+                                w.g_scale.rows<T>(), sender_rows_.rows<T>(first - group.first_edge),
+                                g_receivers, g_senders);
     reverse_radial(net.radial, b, w, w.g_scale);
   }
 
-  void sum_onto_senders(const EdgeOrder::Group &group, T *rows)
-  {
-    const auto num = int64_t(group.starts.size()) - 1;
-    const int *senders = order_->senders.data_ptr<int>() + group.first_edge;
-    at::parallel_for(0, num, 16, [&](int64_t first, int64_t end) {
-      kernels_.sum_onto_senders(int(end - first), group.starts.data() + first,
-                                group.by_sender.data(), senders, int(node_width()),
-                                sender_rows_.rows<T>(), rows);
-    });
-  }
-
-  Products<T> products_;
+  std::unique_ptr<Backend<T>> backend_;
   Network<T> network_;
   Constants<T> constants_;
-  Kernels<T> &kernels_;
-  std::vector<WignerTerm> terms_;
+  Tensor terms_;
+  int num_terms_ = 0;
   at::TensorOptions options_;
-  std::unique_ptr<EdgeOrder> order_;
+  EdgeOrder order_;
   int64_t num_edges_ = 0, num_owned_ = 0;
   Tensor sender_numbers_, receiver_numbers_;
   Buffer frames_, distances_, envelopes_, slopes_, basis_, pulls_, sender_rows_;
@@ -388,14 +411,23 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
   std::vector<Kept> kept_;
 };
 
+template <class T>
+std::unique_ptr<EdgeStages> make_of(const Weights &weights, at::Device device,
+                                    const std::string &driver)
+{
+  const bool on_host = device.is_cpu() && driver.empty();
+  return std::make_unique<EdgeStagesOf<T>>(weights, on_host ? cpu_backend<T>()
+                                                            : gpu_backend<T>(device, driver));
+}
+
 }    // namespace
 
 bool EdgeStages::supports(at::Device device)
 {
-  return device.is_cpu();
+  return device.is_cpu() || (device.is_cuda() && GpuProgram::is_possible());
 }
 
-std::unique_ptr<EdgeStages> EdgeStages::make(const Weights &weights)
+std::unique_ptr<EdgeStages> EdgeStages::make(const Weights &weights, const std::string &driver)
 {
   if (weights.edges.empty()) throw std::runtime_error("the kernels take weights");
   const Tensor &sample = weights.edges[0];
@@ -403,8 +435,10 @@ std::unique_ptr<EdgeStages> EdgeStages::make(const Weights &weights)
     throw std::runtime_error("there are no kernels for " + sample.device().str());
   }
   const at::AutoDispatchBelowADInplaceOrView no_autograd;
-  if (sample.scalar_type() == at::kDouble) return std::make_unique<EdgeStagesOf<double>>(weights);
-  if (sample.scalar_type() == at::kFloat) return std::make_unique<EdgeStagesOf<float>>(weights);
+  const auto device = sample.device();
+  const c10::DeviceGuard guard(device);
+  if (sample.scalar_type() == at::kDouble) return make_of<double>(weights, device, driver);
+  if (sample.scalar_type() == at::kFloat) return make_of<float>(weights, device, driver);
   throw std::runtime_error("there are kernels for float32 and float64");
 }
 

@@ -9,6 +9,7 @@
 #include <c10/core/Device.h>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 namespace uma::kernels {
@@ -37,12 +38,19 @@ class __attribute__((visibility("default"))) EdgeStages {
   // Whether there are kernels for a device.
   static bool supports(at::Device device);
 
+  // driver: a library that stands in for a GPU's driver and compiler, for tests.
   // Throws std::runtime_error for weights or a device that there are no kernels for.
-  static std::unique_ptr<EdgeStages> make(const Weights &weights);
+  static std::unique_ptr<EdgeStages> make(const Weights &weights, const std::string &driver = "");
   virtual ~EdgeStages() = default;
 
   // Bytes that an edge keeps in each layer.
   virtual int64_t bytes_per_edge(Keep keep) const = 0;
+
+  // Bytes that an edge of a chunk takes while this is worked on.
+  virtual int64_t bytes_at_work() const = 0;
+
+  // Bytes that are held from one evaluation to the next, for both.
+  virtual int64_t bytes_held() const { return 0; }
 
   // New edges: computes their geometry, and forgets what was kept and gathered.
   virtual void set_edges(const Edges &edges, int64_t chunk) = 0;

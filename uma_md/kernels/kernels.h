@@ -8,15 +8,18 @@
 
 namespace uma::kernels {
 
-// A run of receivers and their edges, which are sorted by receiver. Arrays by edge begin at the
-// first edge of the run, arrays by row (h, m and their gradients) at row 0.
+// A run of edges, which are sorted by receiver, and the receivers that they may have. Arrays by
+// edge begin at the first edge of the run, arrays by row (h, m and their gradients) at row 0.
 template <class T> struct Block {
   int first_receiver, end_receiver;
   const int *starts;    // first edge of each receiver, counted through all edges
-  int num_edges;
+  int first_edge, num_edges;
   const int *senders, *receivers;                  // rows
   const int *sender_numbers, *receiver_numbers;    // atomic numbers
   EdgeArrays<T> edges;
+  // On a GPU: first of each row's edges as a sender in 'by_sender', which counts through all edges.
+  int num_rows;
+  const int *sender_starts, *by_sender;
 };
 
 // One hidden layer of a radial network: norm and SiLU of rows x of 'width'.
@@ -49,10 +52,12 @@ template <class T> class Kernels {
   // Both ends' features into the frames, scaled.
   virtual void rotate_in(const Constants<T> &constants, const Block<T> &block, const T *h,
                          const T *scale, T *x) = 0;
-  // Sets the gradients of the scale, of the senders' rows edge by edge, and of the receivers' rows.
+  // Sets the gradients of the scale, and adds to those of the receivers' rows. Those of the
+  // senders' rows are set edge by edge in 'sender_rows' on a CPU, for 'sum_onto_senders', and added
+  // to 'g_senders' on a GPU.
   virtual void rotate_in_reverse(const Constants<T> &constants, const Block<T> &block, const T *h,
-                                 const T *scale, const T *g_x, T *g_scale, T *g_senders,
-                                 T *g_receivers) = 0;
+                                 const T *scale, const T *g_x, T *g_scale, T *sender_rows,
+                                 T *g_receivers, T *g_senders) = 0;
 
   virtual void gate(const Constants<T> &constants, int num, const T *p, T *q) = 0;
   virtual void gate_reverse(const Constants<T> &constants, int num, const T *p, const T *g_q,
@@ -66,8 +71,8 @@ template <class T> class Kernels {
                                   T factor, const Block<T> &block, const T *y, const T *g_rows,
                                   T *g_y) = 0;
 
-  // Adds rows by edge to the rows of their senders: 'order' holds the edges of a run sorted by
-  // sender, and the runs of one sender begin at 'starts'.
+  // Adds rows by edge to the rows of their senders, on a CPU: 'order' holds the edges of a run
+  // sorted by sender, and the runs of one sender begin at 'starts'.
   virtual void sum_onto_senders(int num_senders, const int *starts, const int *order,
                                 const int *senders, int width, const T *edge_rows, T *rows) = 0;
 };

@@ -14,12 +14,15 @@ using Tensors = std::vector<Tensor>;
 
 class Holder final : public torch::CustomClassHolder {
  public:
-  Holder(int64_t lmax, double cutoff, Tensors edges, const std::vector<Tensors> &layers) :
-      stages_(EdgeStages::make({lmax, cutoff, std::move(edges), layers}))
+  Holder(int64_t lmax, double cutoff, Tensors edges, const std::vector<Tensors> &layers,
+         const std::string &driver) :
+      stages_(EdgeStages::make({lmax, cutoff, std::move(edges), layers}, driver))
   {
   }
 
   int64_t bytes_per_edge(int64_t keep) { return stages_->bytes_per_edge(Keep(keep)); }
+  int64_t bytes_at_work() { return stages_->bytes_at_work(); }
+  int64_t bytes_held() { return stages_->bytes_held(); }
   void set_edges(const Tensor &vectors, const Tensor &senders, const Tensor &receivers,
                  const Tensor &atomic_numbers, int64_t num_owned, int64_t chunk)
   {
@@ -43,9 +46,13 @@ class Holder final : public torch::CustomClassHolder {
 
 TORCH_LIBRARY(uma_md, library)
 {
+  library.def("supports(Device device) -> bool",
+              [](at::Device device) { return EdgeStages::supports(device); });
   library.class_<Holder>("EdgeStages")
-      .def(torch::init<int64_t, double, Tensors, std::vector<Tensors>>())
+      .def(torch::init<int64_t, double, Tensors, std::vector<Tensors>, std::string>())
       .def("bytes_per_edge", &Holder::bytes_per_edge)
+      .def("bytes_at_work", &Holder::bytes_at_work)
+      .def("bytes_held", &Holder::bytes_held)
       .def("set_edges", &Holder::set_edges)
       .def("embedding", &Holder::embedding)
       .def("messages", &Holder::messages)

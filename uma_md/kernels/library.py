@@ -16,7 +16,7 @@ from uma_md.build import (
 )
 
 LIBRARY = "uma_kernels.so"
-_SOURCES = ("CMakeLists.txt", "*.cpp", "*.h")
+_SOURCES = ("CMakeLists.txt", "*.cpp", "*.h", "*.cu")
 
 
 def product() -> Product:

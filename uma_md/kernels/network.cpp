@@ -21,10 +21,16 @@ void require(bool holds, const char *what)
   if (!holds) throw std::runtime_error(std::string("the kernels take ") + what);
 }
 
-// (in, out) in panels of columns, filled up with zeros.
+int64_t filled_up(int64_t columns, int panel)
+{
+  return panel == 0 ? columns : (columns + panel - 1) / panel * panel;
+}
+
+// (in, out) in panels of columns, filled up with zeros; without panels, as it is.
 Tensor pack(const Tensor &matrix, int panel)
 {
-  const int64_t in = matrix.size(0), out = matrix.size(1), panels = (out + panel - 1) / panel;
+  if (panel == 0) return matrix.contiguous();
+  const int64_t in = matrix.size(0), out = matrix.size(1), panels = filled_up(out, panel) / panel;
   auto filled = at::zeros({in, panels * panel}, matrix.options());
   filled.narrow(1, 0, out).copy_(matrix);
   return filled.view({in, panels, panel}).transpose(0, 1).contiguous();
@@ -88,8 +94,9 @@ Map<T>::Map(const Tensor &weight, const Tensor &bias, int panel) :
     panels_(pack(weight.t(), panel)),
     reverse_panels_(pack(weight, panel))
 {
-  if (bias.defined()) bias_ = at::zeros({(out + panel - 1) / panel * panel}, bias.options());
-  if (bias.defined()) bias_.narrow(0, 0, out).copy_(bias);
+  if (!bias.defined()) return;
+  bias_ = at::zeros({filled_up(out, panel)}, bias.options());
+  bias_.narrow(0, 0, out).copy_(bias);
 }
 
 template <class T>

@@ -7,11 +7,12 @@
 #ifndef UMA_KERNELS_PORTABLE_H
 #define UMA_KERNELS_PORTABLE_H
 
-#ifdef __CUDACC_RTC__
+#ifdef UMA_GPU
 
-#define UMA_INLINE __forceinline__
+#define UMA_INLINE __attribute__((always_inline))
 #define UMA_RESTRICT __restrict__
-#define UMA_CHANNELS(c, count) for (int c = threadIdx.x; c < (count); c += blockDim.x)
+// The threads of a group, UMA_GROUP of a warp, share an edge; each takes every so-many-th channel.
+#define UMA_CHANNELS(c, count) for (int c = threadIdx.x; c < (count); c += UMA_GROUP)
 #define UMA_CHANNELS_SUM(c, count, ...) UMA_CHANNELS(c, count)
 
 #else
@@ -73,7 +74,21 @@ constexpr int LARGEST_DEGREE = 6;
 template <class Count> constexpr int capacity = 2 * LARGEST_DEGREE + 1;
 template <int N> constexpr int capacity<Constant<N>> = 2 * N + 1;
 
-#ifdef __CUDACC_RTC__
+// 'sum_over_channels' sums over all threads that share an edge, of the parts that UMA_CHANNELS_SUM
+// leaves to each.
+
+#ifdef UMA_GPU
+
+// In the same order on every GPU, and the same for all threads of the group.
+template <class T> UMA_INLINE inline T sum_over_channels(T part)
+{
+  const unsigned first = (threadIdx.x + blockDim.x * threadIdx.y) % 32 / UMA_GROUP * UMA_GROUP;
+  const unsigned lanes = UMA_GROUP == 32 ? ~0u : ((1u << UMA_GROUP % 32) - 1) << first;
+  for (int apart = UMA_GROUP / 2; apart > 0; apart /= 2) {
+    part += __shfl_xor_sync(lanes, part, apart);
+  }
+  return part;
+}
 
 UMA_INLINE inline float exponential(float x)
 {
@@ -96,6 +111,11 @@ UMA_INLINE inline double root(double x)
 }
 
 #else
+
+template <class T> UMA_INLINE inline T sum_over_channels(T part)
+{
+  return part;
+}
 
 // exp(x) = 2^n exp(r) with |r| <= log(2) / 2 and a Taylor series. Adding 1.5 * 2^(mantissa bits)
 // rounds to the integer n and leaves it in the lowest bits. Compilers turn this into vector
@@ -155,16 +175,6 @@ UMA_INLINE inline double root(double x)
 }
 
 #endif
-
-// The sum over all threads that share an edge, of the parts that 'UMA_CHANNELS_SUM' leaves to each.
-template <class T> UMA_INLINE inline T sum_over_channels(T part)
-{
-#ifdef __CUDACC_RTC__
-  return sum_over_group(part);
-#else
-  return part;
-#endif
-}
 
 template <class T> UMA_INLINE inline T sigmoid(T x)
 {

@@ -9,7 +9,8 @@
 
 namespace uma::kernels {
 
-// A matrix (inner, columns) in panels of a few columns each, the last one filled up with zeros.
+// A matrix (inner, columns) in panels of a few columns each, the last one filled up with zeros, or
+// as it is where a GPU takes it.
 template <class T> struct PackedMatrix {
   int inner, columns;
   const T *panels;
@@ -21,9 +22,6 @@ template <class T> struct Products {
   void (*multiply)(int rows, const T *x, int x_stride, const PackedMatrix<T> &matrix, const T *bias,
                    T *out, int out_stride);
 };
-
-// By the instructions that this processor has.
-template <class T> Products<T> cpu_products();
 
 }    // namespace uma::kernels
 

@@ -53,6 +53,14 @@ UMA_INLINE inline void add_torque(Orders R, int M, const T *wide, const T *kept,
   });
 }
 
+// The sum over the orders |m| <= M of D_mk in_m, added to another: row k of what is rotated back.
+template <class T, class Orders>
+UMA_INLINE inline T rotated_back(Orders M, int row, const T *D, int k, const T *in, T sum)
+{
+  for_orders(M, [&](int m) UMA_INLINE { sum += D[m * row + k] * in[M + m]; });
+  return sum;
+}
+
 // x_m = scale_|m| sum_k D_mk h_k for the orders |m| <= M of degree l and every channel.
 //   D        the row m = 0 of the rotation
 //   h        rows k = 0..2 l of 'channels'
@@ -76,9 +84,11 @@ UMA_INLINE inline void rotate_in(Degree l, Orders M, const T *UMA_RESTRICT D,
   }
 }
 
-// Reverse of 'rotate_in': 'g' is the gradient with respect to x. Sets those with respect to the
-// scale and, unless Add, to h; adds to the torque.
-template <bool Add, class T, class Degree, class Orders>
+enum class Rows { Skip, Set, Add };
+
+// Reverse of 'rotate_in': 'g' is the gradient with respect to x. Sets that with respect to the
+// scale, does as told with that to h, and adds to the torque.
+template <Rows Do, class T, class Degree, class Orders>
 UMA_INLINE inline void
 rotate_in_reverse(Degree l, Orders M, const T *UMA_RESTRICT D, const T *UMA_RESTRICT h,
                   int channels, const T *UMA_RESTRICT scale, const int *scale_columns,
@@ -110,11 +120,12 @@ rotate_in_reverse(Degree l, Orders M, const T *UMA_RESTRICT D, const T *UMA_REST
       g_scale[scale_columns[m] + c] = g_s;
     });
     add_torque(R, M, wide + R, g_frame + M, generators, torque_x, torque_z);
-    for_rows(l, [&](int k) UMA_INLINE {
-      T sum = Add ? g_h[k * channels + c] : T(0);
-      for_orders(M, [&](int m) UMA_INLINE { sum += D[m * row + k] * g_frame[M + m]; });
-      g_h[k * channels + c] = sum;
-    });
+    if constexpr (Do != Rows::Skip) {
+      for_rows(l, [&](int k) UMA_INLINE {
+        const T sum = Do == Rows::Add ? g_h[k * channels + c] : T(0);
+        g_h[k * channels + c] = rotated_back(M, row, D, k, g_frame, sum);
+      });
+    }
   }
   torque.x += torque_x;
   torque.z += torque_z;
@@ -132,9 +143,7 @@ UMA_INLINE inline void rotate_out(Degree l, Orders M, const T *UMA_RESTRICT D,
     T in[capacity<Orders>];
     for_orders(M, [&](int m) UMA_INLINE { in[M + m] = weight * y[columns[m] + c]; });
     for_rows(l, [&](int k) UMA_INLINE {
-      T sum = out[k * channels + c];
-      for_orders(M, [&](int m) UMA_INLINE { sum += D[m * row + k] * in[M + m]; });
-      out[k * channels + c] = sum;
+      out[k * channels + c] = rotated_back(M, row, D, k, in, out[k * channels + c]);
     });
   }
 }

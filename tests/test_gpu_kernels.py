@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: MIT
+"""The kernels for GPUs where there is none: compiled for several, and executed on the host.
+
+What runs them there is ``gpu_stand_in``, in place of CUDA's driver and compiler: the same sources,
+the same launches, the same order of sums. ``test_gpu.py`` has what needs a GPU.
+"""
+
+import ctypes
+import re
+import shlex
+import subprocess
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+from test_kernels import ODD, axes, cluster, evaluate_portably, make_graph, make_model
+
+from uma_md.build import find_compiler
+from uma_md.config import ModelConfig
+from uma_md.edge_stages import KernelStages
+from uma_md.evaluator import Evaluation, Evaluator
+from uma_md.exchange import LocalExchange
+from uma_md.graph import Graph
+from uma_md.kernels import library
+from uma_md.memory import Keep, Plan
+from uma_md.model import UMA
+
+SOURCES = Path(library.__file__).parent
+STAND_IN = Path(__file__).parent / "gpu_stand_in"
+PLAIN = {"charge_channels": (0, 0), "spin_channels": (0, 0)}
+needs_library = pytest.mark.skipif(not library.load(), reason="the kernels are not compiled")
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory) -> str:
+    """The stand-in, compiled."""
+    target = tmp_path_factory.mktemp("stand-in") / "driver.so"
+    compiler = find_compiler()
+    words = {"STAND_IN_COMPILER": shlex.join(compiler), "STAND_IN_FOLDER": str(STAND_IN)}
+    command = [*compiler, "-O1", "-std=c++20", "-shared", "-fPIC", "-Wall", "-Werror"]
+    command += [f'-D{name}="{word}"' for name, word in words.items()]
+    subprocess.run([*command, STAND_IN / "driver.cpp", "-o", target, "-ldl"], check=True)
+    return str(target)
+
+
+class OnStandIn:
+    """A model's evaluations by the kernels for GPUs."""
+
+    def __init__(self, model: UMA, driver: str) -> None:
+        edges = KernelStages(model, driver)
+        edges.merge()
+        self._evaluator = Evaluator(model, edges)
+
+    def __call__(self, graph: Graph, keep: Keep = Keep.ALL, chunk: int = 10**6) -> Evaluation:
+        return self._evaluator(graph, LocalExchange(), Plan(keep, chunk))
+
+
+def assert_same(found: Evaluation, expected: Evaluation, tolerance: float = 1e-12) -> None:
+    size = max([1.0, *expected.gradients.abs().flatten().tolist()])
+    torch.testing.assert_close(found.energies, expected.energies, rtol=0, atol=tolerance)
+    torch.testing.assert_close(found.gradients, expected.gradients, rtol=0, atol=tolerance * size)
+
+
+@needs_library
+@pytest.mark.parametrize(
+    ("lmax", "mmax", "widths"),
+    [
+        (2, 2, (7, 5, 6)),  # half a warp for an edge
+        (4, 2, (18, 40, 33)),
+        (3, 0, (17, 16, 32)),
+        (1, 1, (130, 3, 9)),  # more channels than a block has threads
+        (6, 6, (2, 3, 4)),
+    ],
+)
+def test_kernels_for_gpus_are_the_operators_and_their_derivatives(lmax, mmax, widths, driver):
+    channels, hidden, edge = widths
+    sizes = {"channels": channels, "hidden_channels": hidden, "edge_channels": edge}
+    model = make_model(replace(ODD, lmax=lmax, mmax=mmax, **sizes, **PLAIN))
+    graph = cluster()
+    expected = evaluate_portably(model, graph)
+    evaluate = OnStandIn(model, driver)
+    for keep, chunk in ((Keep.ALL, 10**6), (Keep.FIRST, 50), (Keep.NOTHING, 7)):
+        assert_same(evaluate(graph, keep, chunk), expected)
+
+
+@needs_library
+def test_on_gpus_too_edges_come_in_any_order_or_not_at_all(driver):
+    model = make_model(ODD)
+    evaluate = OnStandIn(model, driver)
+    graph = cluster()
+    order = torch.randperm(len(graph.senders), generator=torch.Generator().manual_seed(1))
+    shuffled = graph._replace(
+        vectors=graph.vectors[order],
+        senders=graph.senders[order],
+        receivers=graph.receivers[order],
+    )
+    assert_same(evaluate(shuffled), evaluate_portably(model, shuffled))
+    none = torch.zeros(0, dtype=torch.int64)
+    empty = make_graph(torch.zeros(0, 3, dtype=torch.float64), none, none)
+    assert_same(evaluate(empty), evaluate_portably(model, empty))
+    poles = axes()
+    senders = torch.arange(1, len(poles) + 1)
+    star = make_graph(poles, senders, torch.zeros_like(senders))
+    assert_same(evaluate(star), evaluate_portably(model, star))
+
+
+@needs_library
+def test_on_gpus_too_each_run_gives_the_same_bits_in_both_precisions(driver):
+    for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-5)):
+        model, graph = make_model(ODD, dtype), cluster(12, dtype)
+        evaluate = OnStandIn(model, driver)
+        first, second = evaluate(graph), evaluate(graph)
+        assert torch.equal(first.gradients, second.gradients)
+        assert torch.equal(first.energies, second.energies)
+        assert_same(first, evaluate_portably(model, graph), tolerance)
+
+
+@needs_library
+def test_what_a_gpus_compiler_refuses_is_said(tmp_path):
+    with pytest.raises(RuntimeError, match="kernels for GPUs: .*none.so"):
+        OnStandIn(make_model(ODD), str(tmp_path / "none.so"))
+
+
+class RunTimeCompiler:
+    """CUDA's, of PyPI, which compiles without a GPU."""
+
+    def __init__(self) -> None:
+        spec = find_spec("nvidia.cu13")
+        assert spec is not None
+        assert spec.submodule_search_locations
+        folder = Path(next(iter(spec.submodule_search_locations))) / "lib"
+        self._library = ctypes.CDLL(str(folder / "libnvrtc.so.13"))
+
+    def __call__(self, options: list[str]) -> str:
+        """Compile the kernels; gives what the compiler says of registers and memory."""
+        headers = sorted(SOURCES.glob("*.h"))
+        program = ctypes.c_void_p()
+        texts = (ctypes.c_char_p * len(headers))(*[path.read_bytes() for path in headers])
+        names = (ctypes.c_char_p * len(headers))(*[path.name.encode() for path in headers])
+        source = (SOURCES / "gpu_kernels.cu").read_bytes()
+        create = self._library.nvrtcCreateProgram
+        assert create(ctypes.byref(program), source, b"", len(headers), texts, names) == 0
+        words = (ctypes.c_char_p * len(options))(*[option.encode() for option in options])
+        result = self._library.nvrtcCompileProgram(program, len(options), words)
+        size = ctypes.c_size_t()
+        assert self._library.nvrtcGetProgramLogSize(program, ctypes.byref(size)) == 0
+        log = ctypes.create_string_buffer(size.value)
+        assert self._library.nvrtcGetProgramLog(program, log) == 0
+        assert self._library.nvrtcDestroyProgram(ctypes.byref(program)) == 0
+        text = log.value.decode()
+        assert result == 0, text
+        return text
+
+
+def definitions(config: ModelConfig, real: str) -> list[str]:
+    """What the kernels are compiled for."""
+    numbers = {
+        "LMAX": config.lmax,
+        "MMAX": config.mmax,
+        "CHANNELS_OF_NODES": config.channels,
+        "HIDDEN_CHANNELS": config.hidden_channels,
+        "EDGE_CHANNELS": config.edge_channels,
+        "NUM_BASIS": config.num_distance_basis,
+        "GROUP": 32,
+    }
+    return [f"-DUMA_REAL={real}", *(f"-DUMA_{name}={value}" for name, value in numbers.items())]
+
+
+@pytest.mark.skipif(find_spec("nvidia") is None, reason="nvidia-cuda-nvrtc is not installed")
+@pytest.mark.parametrize("architecture", ["sm_80", "sm_90", "sm_100"])
+@pytest.mark.parametrize(("lmax", "real"), [(2, "float"), (2, "double"), (4, "float")])
+def test_kernels_compile_for_gpus_and_stay_in_registers(architecture, lmax, real):
+    sizes = {"channels": 128, "hidden_channels": 128, "edge_channels": 128}
+    config = replace(ODD, lmax=lmax, mmax=2, num_distance_basis=64, **sizes, **PLAIN)
+    options = [f"--gpu-architecture={architecture}", "--std=c++17", "-default-device"]
+    log = RunTimeCompiler()([*options, "--ptxas-options=-v", *definitions(config, real)])
+    kernels = set(
+        re.findall(r"UMA_KERNEL\((\w+), \w+\)\n", (SOURCES / "gpu_kernels.cu").read_text())
+    )
+    found = re.findall(
+        r"entry function '(\w+)'.*?(\d+) bytes spill stores.*?Used (\d+) registers", log, re.S
+    )
+    assert {name for name, _, _ in found} == kernels
+    for name, spilled, registers in found:
+        assert int(spilled) == 0, name
+        assert int(registers) <= 168, name  # three blocks of 128 threads on a multiprocessor

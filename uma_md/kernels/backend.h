@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: MIT
+// What the edge stages take from a device: its kernels, its products, and the order of edges.
+
+#ifndef UMA_KERNELS_BACKEND_H
+#define UMA_KERNELS_BACKEND_H
+
+#include "edge_order.h"
+#include "edge_stages.h"
+#include "kernels.h"
+#include "products.h"
+
+#include <memory>
+#include <string>
+
+namespace uma::kernels {
+
+template <class T> class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  // Columns of the panels that products take weights in; 0 takes the matrix as it is.
+  virtual int panel() const = 0;
+
+  // Before all that follow.
+  virtual void prepare(const Constants<T> &constants) = 0;
+
+  virtual Kernels<T> &kernels() = 0;
+
+  // out = x matrix + bias, for rows at given strides; the bias may be null.
+  virtual void multiply(int rows, const T *x, int x_stride, const PackedMatrix<T> &matrix,
+                        const T *bias, T *out, int out_stride) const = 0;
+
+  virtual EdgeOrder order(const Edges &edges, const Constants<T> &constants,
+                          int64_t chunk) const = 0;
+
+  // How many blocks of edges are worked on at a time.
+  virtual int concurrency() const = 0;
+
+  // Adds a group's rows by edge to the rows of their senders, where 'rotate_in_reverse' did not.
+  virtual void sum_onto_senders(const EdgeOrder &order, const EdgeOrder::Group &group, int width,
+                                const T *edge_rows, T *rows) = 0;
+};
+
+template <class T> std::unique_ptr<Backend<T>> cpu_backend();
+
+// driver: as for GpuProgram.
+template <class T>
+std::unique_ptr<Backend<T>> gpu_backend(at::Device device, const std::string &driver);
+
+}    // namespace uma::kernels
+
+#endif

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: MIT
+
+#include "backend.h"
+
+#include <ATen/Parallel.h>
+#include <algorithm>
+
+namespace uma::kernels {
+
+// cpu_kernels.cpp and cpu_products.cpp, compiled for each set of instructions.
+namespace any {
+void get(Kernels<float> *&kernels);
+void get(Kernels<double> *&kernels);
+void get(Products<float> &products);
+void get(Products<double> &products);
+}    // namespace any
+namespace avx2 {
+void get(Kernels<float> *&kernels);
+void get(Kernels<double> *&kernels);
+void get(Products<float> &products);
+void get(Products<double> &products);
+}    // namespace avx2
+namespace avx512 {
+void get(Products<float> &products);
+void get(Products<double> &products);
+}    // namespace avx512
+
+namespace {
+
+// Edges of a block, so that its features stay in the caches: as many as the widest rows allow.
+constexpr int64_t BLOCK_NUMBERS = 400000, SMALLEST_BLOCK = 64, LARGEST_BLOCK = 512;
+// Rows by edge of a group's senders.
+constexpr int64_t GROUP_BYTES = 48 << 20;
+constexpr int64_t SENDERS_PER_TASK = 16;
+
+bool has_avx2()
+{
+#ifdef UMA_X86
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#else
+  return false;
+#endif
+}
+
+bool has_avx512()
+{
+#ifdef UMA_X86
+  return __builtin_cpu_supports("avx512f");
+#else
+  return false;
+#endif
+}
+
+// By the instructions that this processor has.
+template <class T> Kernels<T> &find_kernels()
+{
+  Kernels<T> *kernels = nullptr;
+#ifdef UMA_X86
+  if (has_avx2()) {
+    avx2::get(kernels);
+    return *kernels;
+  }
+#endif
+  any::get(kernels);
+  return *kernels;
+}
+
+template <class T> Products<T> find_products()
+{
+  Products<T> products{};
+#ifdef UMA_X86
+  if (has_avx512()) {
+    avx512::get(products);
+    return products;
+  }
+  if (has_avx2()) {
+    avx2::get(products);
+    return products;
+  }
+#endif
+  any::get(products);
+  return products;
+}
+
+template <class T> class CpuBackend final : public Backend<T> {
+ public:
+  int panel() const override { return products_.panel; }
+  void prepare(const Constants<T> &) override {}
+  Kernels<T> &kernels() override { return kernels_; }
+
+  void multiply(int rows, const T *x, int x_stride, const PackedMatrix<T> &matrix, const T *bias,
+                T *out, int out_stride) const override
+  {
+    products_.multiply(rows, x, x_stride, matrix, bias, out, out_stride);
+  }
+
+  EdgeOrder order(const Edges &edges, const Constants<T> &constants, int64_t) const override
+  {
+    const int64_t width =
+        int64_t(constants.sizes.lmax + 1) * (constants.sizes.lmax + 1) * constants.sizes.channels;
+    const auto block =
+        std::clamp(BLOCK_NUMBERS / constants.ends.width, SMALLEST_BLOCK, LARGEST_BLOCK);
+    const auto group = GROUP_BYTES / int64_t(width * sizeof(T));
+    return order_on_cpu(edges.senders, edges.receivers, edges.num_owned, int(block),
+                        int(std::max(group, block)));
+  }
+
+  int concurrency() const override { return at::get_num_threads(); }
+
+  void sum_onto_senders(const EdgeOrder &order, const EdgeOrder::Group &group, int width,
+                        const T *edge_rows, T *rows) override
+  {
+    const auto num = int64_t(group.starts.size()) - 1;
+    const int *senders = order.senders.data_ptr<int>() + group.first_edge;
+    at::parallel_for(0, num, SENDERS_PER_TASK, [&](int64_t first, int64_t end) {
+      kernels_.sum_onto_senders(int(end - first), group.starts.data() + first,
+                                group.by_sender.data(), senders, width, edge_rows, rows);
+    });
+  }
+
+ private:
+  Kernels<T> &kernels_ = find_kernels<T>();
+  const Products<T> products_ = find_products<T>();
+};
+
+}    // namespace
+
+template <class T> std::unique_ptr<Backend<T>> cpu_backend()
+{
+  return std::make_unique<CpuBackend<T>>();
+}
+
+template std::unique_ptr<Backend<float>> cpu_backend<float>();
+template std::unique_ptr<Backend<double>> cpu_backend<double>();
+
+}    // namespace uma::kernels
