@@ -36,8 +36,9 @@ test-all: setup lint  ## check style and types, then run all tests
 	@$(pytest)
 	@$(pytest) -m gpu --gpu-rehearsal
 
+# In one process: a test takes nearly all of the device's memory.
 test-gpu: setup  ## compare an accelerator with the CPU
-	@$(pytest) -m gpu
+	@$(pytest) -n 0 -m gpu
 
 # Another torch in an environment of its own, with its own plugin. All else is as pinned, but setuptools is
 # the newest that every such torch takes.

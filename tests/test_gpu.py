@@ -30,7 +30,11 @@ from ipi_driver.wire.protocol import Structures
 from uma_md import UMACalculator
 from uma_md.evaluator import Evaluator
 
-pytestmark = pytest.mark.gpu
+pytestmark = [
+    pytest.mark.gpu,
+    # torch says so when it is first told to notice waits
+    pytest.mark.filterwarnings("ignore:.*ynchronization debug mode"),
+]
 
 # energy eV/atom, forces eV/angstrom, stress eV/angstrom^3
 TOLERANCES = {"float64": (1e-9, 1e-9, 1e-9), "float32": (1e-6, 1e-4, 1e-6)}
