@@ -67,7 +67,7 @@ lint: $(installed)  ## check style and types
 	@$(bin)/ruff check --quiet
 	@$(bin)/ruff format --quiet --check
 	@$(bin)/mypy --no-error-summary
-	@$(bin)/clang-format --dry-run -Werror $(wildcard lammps_plugin/*.cpp lammps_plugin/*.h uma_md/kernels/*.cpp uma_md/kernels/*.h)
+	@$(bin)/clang-format --dry-run -Werror $(wildcard $(foreach folder,lammps_plugin uma_md/kernels tests/gpu_stand_in,$(folder)/*.cpp $(folder)/*.h $(folder)/*.cu))
 
 # atheris is built for few Python versions, so it has an environment of its own.
 FUZZ_SECONDS ?= 60
