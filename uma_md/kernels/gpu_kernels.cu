@@ -11,6 +11,7 @@
 
 #define UMA_GPU
 #include "gpu_arguments.h"
+#include "node_kernels.h"
 
 #ifndef UMA_KERNEL
 #define UMA_KERNEL(name, Arguments) extern "C" __global__ void name(const Arguments<Real> p)
@@ -83,6 +84,12 @@ __device__ inline void for_sent(const Block<Real> &block, int row, const Functio
     if (edge >= stop) break;
     function(edge - block.first_edge);
   }
+}
+
+template <class Arguments> __device__ inline void for_node(const Arguments &arguments)
+{
+  const int i = index();
+  if (i < arguments.num) run_node(arguments, SHAPE, i);
 }
 
 template <class Shape>
@@ -298,6 +305,46 @@ UMA_KERNEL(uma_rotate_out_reverse, RotateOutReverse)
 UMA_KERNEL(uma_rotate_out_first_reverse, RotateOutReverse)
 {
   rotate_out_reverse_edge(p, FIRST_SHAPE);
+}
+
+UMA_KERNEL(uma_norm, NormArguments)
+{
+  for_node(p);
+}
+
+UMA_KERNEL(uma_norm_reverse, NormReverseArguments)
+{
+  for_node(p);
+}
+
+UMA_KERNEL(uma_node_gate, NodeGateArguments)
+{
+  for_node(p);
+}
+
+UMA_KERNEL(uma_node_gate_reverse, NodeGateReverseArguments)
+{
+  for_node(p);
+}
+
+UMA_KERNEL(uma_sort, SortArguments)
+{
+  for_node(p);
+}
+
+UMA_KERNEL(uma_add, AddArguments)
+{
+  for_node(p);
+}
+
+UMA_KERNEL(uma_silu, SiluArguments)
+{
+  for_node(p);
+}
+
+UMA_KERNEL(uma_silu_reverse, SiluReverseArguments)
+{
+  for_node(p);
 }
 
 }    // namespace uma::kernels::gpu
