@@ -2,6 +2,8 @@
 
 #include "edge_graph.h"
 
+#include "row_sums.h"
+
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/from_blob.h>
@@ -106,8 +108,8 @@ void EdgeGraph::refuse_crowd(const std::string &found) const
 at::Tensor EdgeGraph::forces(const at::Tensor &gradients) const
 {
   auto forces = at::zeros({num_atoms_, 3}, gradients.options());
-  forces.index_add_(0, receiver_atoms_, gradients);
-  return forces.index_add_(0, sender_atoms_, gradients, -1);
+  add_rows(forces, receiver_atoms_, gradients);
+  return add_rows(forces, sender_atoms_, -gradients);
 }
 
 at::Tensor EdgeGraph::virial(const at::Tensor &gradients) const
@@ -119,8 +121,8 @@ at::Tensor EdgeGraph::atom_virials(const at::Tensor &gradients) const
 {
   const auto halves = -0.5 * exact_vectors_.unsqueeze(2) * gradients.unsqueeze(1);
   auto virials = at::zeros({num_atoms_, 3, 3}, gradients.options());
-  virials.index_add_(0, receiver_atoms_, halves);
-  return virials.index_add_(0, sender_atoms_, halves);
+  add_rows(virials, receiver_atoms_, halves);
+  return add_rows(virials, sender_atoms_, halves);
 }
 
 double EdgeGraph::memory_usage() const

@@ -2,6 +2,8 @@
 
 #include "halo_exchange.h"
 
+#include "row_sums.h"
+
 #include <ATen/DeviceAccelerator.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
@@ -158,7 +160,7 @@ at::Tensor HaloExchange::reverse(const at::Tensor &all)
   transfer(all.narrow(0, num_owned_, num_remote_), sources_, returned, targets_, [&] {
     if (!targets_.empty()) owned = owned.clone();
   });
-  return targets_.empty() ? owned : owned.index_add_(0, sent_rows_, returned);
+  return targets_.empty() ? owned : add_rows(owned, sent_rows_, returned);
 }
 
 // In the order of the ranks: MPI_Allreduce may change its order, and the rounding with it, from one

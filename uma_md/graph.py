@@ -101,3 +101,13 @@ def check_edges(edges: Edges, squares: torch.Tensor, atoms: torch.Tensor, limits
             f"angstrom, as in the model's training, found {int(most)}: check the density of the "
             "structure"
         )
+
+
+def add_rows(target: torch.Tensor, index: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """Add rows to those of ``target`` that ``index`` names, in the same order in every run.
+
+    ``index_add_`` has an order on CPUs alone.
+    """
+    if target.device.type == "cpu":
+        return target.index_add_(0, index, rows)
+    return target.index_put_((index,), rows, accumulate=True)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from uma_md.graph import Graph
+from uma_md.graph import Graph, add_rows
 
 
 class Properties(NamedTuple):
@@ -36,8 +36,8 @@ def atomic_forces(graph: Graph, gradients: torch.Tensor) -> torch.Tensor:
     """
     pull = gradients.double()
     forces = torch.zeros((len(graph.atomic_numbers), 3), dtype=pull.dtype, device=pull.device)
-    forces.index_add_(0, graph.receivers, pull)
-    return forces.index_add_(0, graph.senders, pull, alpha=-1)
+    add_rows(forces, graph.receivers, pull)
+    return add_rows(forces, graph.senders, -pull)
 
 
 def virials(graph: Graph, gradients: torch.Tensor) -> torch.Tensor:
@@ -47,7 +47,7 @@ def virials(graph: Graph, gradients: torch.Tensor) -> torch.Tensor:
         return -(vectors.t() @ pull).unsqueeze(0)
     products = -vectors.unsqueeze(2) * pull.unsqueeze(1)
     sums = torch.zeros((len(graph.natoms), 3, 3), dtype=products.dtype, device=products.device)
-    return sums.index_add_(0, graph.systems.index_select(0, graph.receivers), products)
+    return add_rows(sums, graph.systems.index_select(0, graph.receivers), products)
 
 
 def read(energies: torch.Tensor, forces: torch.Tensor, virials: torch.Tensor) -> Properties:

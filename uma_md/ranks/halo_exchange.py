@@ -11,6 +11,7 @@ import torch
 from mpi4py import MPI
 from torch.profiler import record_function
 
+from uma_md.graph import add_rows
 from uma_md.ranks.agreement import Ranks
 
 TAG = 1
@@ -128,7 +129,7 @@ class MPIExchange:
             if plan.targets:
                 owned = owned.clone()
             self._transfer(rows[plan.num_owned :], plan.sources, returned, plan.targets)
-            return owned.index_add_(0, plan.sent_rows, returned) if plan.targets else owned
+            return add_rows(owned, plan.sent_rows, returned) if plan.targets else owned
 
     def sum(self, values: torch.Tensor) -> torch.Tensor:
         """Sum over ranks, in their order: Allreduce may round otherwise from call to call."""
