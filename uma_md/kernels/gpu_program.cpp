@@ -213,7 +213,8 @@ GpuProgram::~GpuProgram()
 
 bool GpuProgram::is_possible()
 {
-  return open_torchs() != nullptr;
+  void *library = open_torchs();
+  return library && dlsym(library, "cuLaunchKernel");    // torch for AMD's GPUs has others
 }
 
 void GpuProgram::launch_with(const char *kernel, const Grid &grid, const void *arguments) const
