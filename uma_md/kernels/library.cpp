@@ -15,8 +15,9 @@ using Tensors = std::vector<Tensor>;
 class Holder final : public torch::CustomClassHolder {
  public:
   Holder(int64_t lmax, double cutoff, Tensors edges, const std::vector<Tensors> &layers,
-         const std::string &driver) :
-      stages_(EdgeStages::make({lmax, cutoff, std::move(edges), layers}, driver))
+         const std::string &driver, const std::string &precision) :
+      stages_(EdgeStages::make({lmax, cutoff, std::move(edges), layers}, driver,
+                               find_precision(precision).value()))
   {
   }
 
@@ -49,7 +50,7 @@ TORCH_LIBRARY(uma_md, library)
   library.def("supports(Device device) -> bool",
               [](at::Device device) { return EdgeStages::supports(device); });
   library.class_<Holder>("EdgeStages")
-      .def(torch::init<int64_t, double, Tensors, std::vector<Tensors>, std::string>())
+      .def(torch::init<int64_t, double, Tensors, std::vector<Tensors>, std::string, std::string>())
       .def("bytes_per_edge", &Holder::bytes_per_edge)
       .def("bytes_at_work", &Holder::bytes_at_work)
       .def("bytes_held", &Holder::bytes_held)
