@@ -23,7 +23,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -35,7 +35,7 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.calculator import Calculator
 from ase.io.lammpsdata import write_lammps_data
-from torch.profiler import ProfilerActivity, profile, record_function
+from torch.profiler import ProfilerActivity, profile
 
 from uma_md import UMACalculator
 from uma_md.failures import is_out_of_memory
@@ -44,16 +44,7 @@ from uma_md.ranks.placement import pick_device
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 LATTICE = 3.61  # angstrom, of copper
-STAGES = (
-    "embed",
-    "edge_embedding",
-    "normalize",
-    "messages",
-    "update",
-    "channel_sums",
-    "balance",
-    "readout",
-)
+STAGES = ("embed", "messages", "update", "readout", "forces")  # marks of the evaluator
 SCRIPT = """
 units metal
 atom_style atomic
@@ -80,21 +71,17 @@ class Setting:
     ----------
     dtype
         ``float32`` or ``float64``.
-    tf32
-        Whether products of float32 may round their factors.
     options
         Of ``UMACalculator``, which ``pair_style uma`` takes as well.
     """
 
     dtype: str = "float32"
-    tf32: bool = False
     options: tuple[tuple[str, Any], ...] = ()
 
     @property
     def name(self) -> str:
         """What a row is called by."""
-        words = [self.dtype, *(["tf32"] if self.tf32 else [])]
-        return " ".join([*words, *(f"{key} {value}" for key, value in self.options)])
+        return " ".join([self.dtype, *(f"{key} {value}" for key, value in self.options)])
 
     @property
     def style(self) -> str:
@@ -102,19 +89,19 @@ class Setting:
         return " ".join(f"{key} {value}" for key, value in self.options)
 
 
-KEPT, AGAIN = ("recompute", "off"), ("recompute", "on")
+AGAIN = ("recompute", "on")
 SETTINGS = (
     Setting(),
-    Setting(tf32=True),
-    Setting(options=(KEPT, ("chunk", 1024))),
-    Setting(options=(KEPT, ("chunk", 16384))),
-    Setting(options=(KEPT, ("chunk", 131072))),
-    Setting(options=(AGAIN, ("chunk", 16384))),
-    Setting(options=(AGAIN, ("chunk", 131072))),
+    Setting(options=(("precision", "fp16x3"),)),
+    Setting(options=(("precision", "tf32"),)),
+    Setting(options=(("engine", "portable"),)),
+    Setting(options=(("engine", "portable"), ("precision", "tf32"))),
+    Setting(options=(AGAIN,)),
     Setting("float64"),
 )
-IN_LAMMPS = (SETTINGS[0], SETTINGS[1], SETTINGS[5], SETTINGS[7])
-PRESETS = ("default", "turbo")  # of fairchem-core
+IN_LAMMPS = SETTINGS[:4]
+LARGEST = Setting(options=(AGAIN, ("chunk", 65536)))
+PRESETS = ("default", "turbo", "turbo float32")  # of fairchem-core; the last without TF32
 
 
 @dataclass
@@ -166,17 +153,6 @@ def copper(cells: int) -> Atoms:
     return atoms
 
 
-@contextmanager
-def products(tf32: bool) -> Iterator[None]:
-    """Whether products of float32 round their factors to TF32 inside a block."""
-    before = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = tf32
-    try:
-        yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32 = before
-
-
 def describe(bench: Bench) -> None:
     """What machine this is."""
     row: dict[str, Any] = {"torch": torch.__version__, "cores": os.cpu_count()}
@@ -194,23 +170,23 @@ def fairchem(bench: Bench, preset: str) -> Calculator:
     from fairchem.core.units.mlip_unit import MLIPPredictUnit
     from fairchem.core.units.mlip_unit.api.inference import guess_inference_settings
 
+    settings = guess_inference_settings(preset.split()[0])
+    if preset.endswith("float32"):
+        settings = replace(settings, tf32=False)
     unit = MLIPPredictUnit(
-        bench.arguments.model,
-        device=bench.device.type,
-        inference_settings=guess_inference_settings(preset),
+        bench.arguments.model, device=bench.device.type, inference_settings=settings
     )
     return FAIRChemCalculator(unit, task_name=bench.arguments.task)
 
 
-def candidates(bench: Bench) -> dict[str, tuple[bool, Callable[[], Calculator]]]:
-    """By name, whether they use TF32, and what makes them."""
-    found: dict[str, tuple[bool, Callable[[], Calculator]]] = {
-        setting.name: (setting.tf32, partial(bench.calculator, setting)) for setting in SETTINGS
+def candidates(bench: Bench) -> dict[str, Callable[[], Calculator]]:
+    """By name, what makes them."""
+    found: dict[str, Callable[[], Calculator]] = {
+        setting.name: partial(bench.calculator, setting) for setting in SETTINGS
     }
     if find_spec("fairchem"):
         for preset in PRESETS:
-            tf32 = preset == "turbo"  # which switches it on by itself, for the process
-            found[f"fairchem-core {preset}"] = tf32, partial(fairchem, bench, preset)
+            found[f"fairchem-core {preset}"] = partial(fairchem, bench, preset)
     return found
 
 
@@ -222,8 +198,8 @@ def force_calls(bench: Bench) -> None:
         made: dict[str, Calculator] = {}
         times: dict[str, list[float]] = {}
         memory: dict[str, float] = {}
-        for name, (tf32, make) in chosen.items():
-            with failing(bench, "force call", atoms, name), products(tf32):
+        for name, make in chosen.items():
+            with failing(bench, "force call", atoms, name):
                 bench.release()
                 calculator = make()
                 for seed in range(2):  # the first compiles and fills caches
@@ -231,7 +207,7 @@ def force_calls(bench: Bench) -> None:
                 made[name], times[name], memory[name] = calculator, [], bench.peak_memory()
         for repeat in range(bench.arguments.repeats):
             for name in list(made):
-                with failing(bench, "force call", atoms, name) as failed, products(chosen[name][0]):
+                with failing(bench, "force call", atoms, name) as failed:
                     times[name].append(force_call(bench, atoms, made[name], 10 + repeat))
                 if failed:
                     del made[name]
@@ -303,13 +279,10 @@ def lammps(bench: Bench, folder: Path, setting: Setting, ranks: int) -> dict[str
     )
     (folder / "in").write_text(script)
     threads = str(max(1, torch.get_num_threads() // ranks))
-    # Torch's own switch for products in TF32, read by processes that set none.
-    environment = os.environ | {"OMP_NUM_THREADS": threads}
-    environment |= {"TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": "1"} if setting.tf32 else {}
     command = [BIN / "mpiexec", "-n", str(ranks), BIN / "lmp", "-in", folder / "in", "-log", "none"]
     done = subprocess.run(
         list(map(str, command)),
-        env=environment,
+        env=os.environ | {"OMP_NUM_THREADS": threads},
         capture_output=True,
         text=True,
         timeout=bench.arguments.limit,
@@ -324,7 +297,7 @@ def lammps(bench: Bench, folder: Path, setting: Setting, ranks: int) -> dict[str
 
 def largest(bench: Bench) -> None:
     """One force call on more and more atoms, messages recomputed, until memory ends."""
-    setting = Setting(options=(AGAIN, ("chunk", 65536)))
+    setting = LARGEST
     for cells in bench.arguments.large:
         atoms = copper(cells)
         bench.release()
@@ -336,32 +309,12 @@ def largest(bench: Bench) -> None:
             return
 
 
-class Marked:
-    """A network whose stages have their names in a profile."""
-
-    def __init__(self, network: Any) -> None:
-        self._network = network
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._network, name)
-        if name not in STAGES:
-            return found
-
-        def stage(*arguments: Any) -> Any:
-            with record_function(f"stage {name}"):
-                return found(*arguments)
-
-        return stage
-
-
 def stages(bench: Bench) -> None:
     """Where the time of a force call goes: stages forward, again in reverse, and all else."""
     atoms = copper(bench.arguments.cells[-1])
     calculator = bench.calculator(Setting())
     for seed in range(3):
         force_call(bench, atoms, calculator, seed)
-    evaluator = calculator._potential._evaluator
-    evaluator.model = Marked(evaluator.model)
     activities = [ProfilerActivity.CPU]
     if bench.device.type == "cuda":
         activities.append(ProfilerActivity.CUDA)
@@ -369,11 +322,10 @@ def stages(bench: Bench) -> None:
         seconds = force_call(bench, atoms, calculator, 9)
     events = recorded.key_averages()
     for event in events:
-        if event.key.startswith("stage "):
+        if event.key in STAGES:
             times = {"cpu_ms": event.cpu_time_total, "device_ms": event.device_time_total}
             rounded = {key: round(value / 1000, 2) for key, value in times.items()}
-            name = event.key.removeprefix("stage ")
-            bench.add("profile", atoms=len(atoms), how=name, calls=event.count, **rounded)
+            bench.add("profile", atoms=len(atoms), how=event.key, calls=event.count, **rounded)
     device = sum(event.self_device_time_total for event in events) / 1000
     launches = sum(event.count for event in events if "LaunchKernel" in event.key)
     bench.add(

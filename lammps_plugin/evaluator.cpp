@@ -4,7 +4,6 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/ones_like.h>
 #include <ATen/record_function.h>
 #include <utility>
 
@@ -29,18 +28,12 @@ Evaluation Evaluator::operator()(const EdgeGraph &graph, EdgeStages &edges, cons
                    graph.num_owned()},
                   plan.chunk);
   const auto x = forward(graph, edges, plan.keep);
-  const auto [energies, g] = readout(graph, x);
+  const auto [energies, g] = [&] {
+    RECORD_USER_SCOPE("readout");
+    return edges.readout(x, graph.owned_numbers());
+  }();
   reverse(edges, g);
   return {energies, edges.gradients().to(at::kDouble)};
-}
-
-// Energies, and their gradient with respect to x.
-std::pair<Tensor, Tensor> Evaluator::readout(const EdgeGraph &graph, const Tensor &x)
-{
-  RECORD_USER_SCOPE("readout");
-  const auto energies =
-      trace([&](const Tensors &in) { return model_.readout(in[0], graph.owned_numbers()); }, {x});
-  return {energies.value.detach(), pull_back(energies, at::ones_like(energies.value))[0]};
 }
 
 Tensor Evaluator::forward(const EdgeGraph &graph, EdgeStages &edges, kernels::Keep keep)
@@ -51,26 +44,24 @@ Tensor Evaluator::forward(const EdgeGraph &graph, EdgeStages &edges, kernels::Ke
     x = x + edges.embedding();
   }
   for (int64_t layer = 0; layer < model_.num_layers(); layer++) {
-    const auto h = exchange_.forward(model_.normalize(layer, x));
-    LayerTrace trace{x, h, {}, {}, {}};
+    const auto h = exchange_.forward(edges.normalize(layer, x));
+    LayerTrace trace{x, h, {}};
     {
       RECORD_USER_SCOPE("messages");
       trace.m = edges.messages(layer, h, keep);
     }
-    x = update(layer, trace, x);
+    x = update(edges, layer, trace);
     traces_.push_back(std::move(trace));
   }
   return x;
 }
 
-Tensor Evaluator::update(int64_t layer, LayerTrace &trace, const Tensor &x)
+Tensor Evaluator::update(EdgeStages &edges, int64_t layer, const LayerTrace &trace)
 {
   RECORD_USER_SCOPE("update");
-  const auto updated = model_.update(layer, x, trace.m);
+  const auto updated = edges.update(layer, trace.x, trace.m);
   if (model_.num_balanced() == 0) return updated;
-  trace.updated = updated;
-  trace.sums = exchange_.sum(model_.channel_sums(updated));
-  return model_.balance(updated, trace.sums, natoms_);
+  return model_.balance(updated, exchange_.sum(model_.channel_sums(updated)), natoms_);
 }
 
 void Evaluator::reverse(EdgeStages &edges, Tensor g)
@@ -86,36 +77,29 @@ void Evaluator::reverse(EdgeStages &edges, Tensor g)
 Tensor Evaluator::reverse_layer(EdgeStages &edges, int64_t layer, const LayerTrace &trace,
                                 const Tensor &g)
 {
-  const auto g_update = reverse_update(layer, trace, g);
+  const auto g_update = reverse_update(edges, layer, trace, g);
   Tensor g_rows;
   {
     RECORD_USER_SCOPE("messages");
-    g_rows = edges.reverse_messages(layer, trace.h, g_update[1]);
+    g_rows = edges.reverse_messages(layer, trace.h, g_update);
   }
-  const auto normalize =
-      uma::trace([&](const Tensors &in) { return model_.normalize(layer, in[0]); }, {trace.x});
-  return g_update[0] + pull_back(normalize, exchange_.reverse(g_rows))[0];
+  return g_update + edges.reverse_normalize(layer, trace.x, exchange_.reverse(g_rows));
 }
 
-// Gradients with respect to x and m.
-Tensors Evaluator::reverse_update(int64_t layer, const LayerTrace &trace, Tensor g)
+// Gradient with respect to x, which is that with respect to m.
+Tensor Evaluator::reverse_update(EdgeStages &edges, int64_t layer, const LayerTrace &trace,
+                                 Tensor g)
 {
   RECORD_USER_SCOPE("update");
-  if (model_.num_balanced() > 0) g = reverse_balance(trace, g);
-  const auto update = uma::trace(
-      [&](const Tensors &in) { return model_.update(layer, in[0], in[1]); }, {trace.x, trace.m});
-  return pull_back(update, g);
+  if (model_.num_balanced() > 0) g = reverse_balance(g);
+  return edges.reverse_update(layer, trace.x, trace.m, g);
 }
 
-Tensor Evaluator::reverse_balance(const LayerTrace &trace, const Tensor &g)
+// Balancing takes the mean off and adds a constant, and its reverse takes the mean off.
+Tensor Evaluator::reverse_balance(const Tensor &g)
 {
-  const auto balance =
-      uma::trace([&](const Tensors &in) { return model_.balance(in[0], in[1], natoms_); },
-                 {trace.updated, trace.sums});
-  const auto g_balance = pull_back(balance, g);
-  const auto sums =
-      uma::trace([&](const Tensors &in) { return model_.channel_sums(in[0]); }, {trace.updated});
-  return g_balance[0] + pull_back(sums, exchange_.sum(g_balance[1]))[0];
+  const auto sums = exchange_.sum(model_.channel_sums(g));
+  return model_.balance(g, sums + model_.targets(), natoms_);
 }
 
 }    // namespace uma

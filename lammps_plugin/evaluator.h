@@ -9,11 +9,9 @@
 #include "halo_exchange.h"
 #include "memory_planner.h"
 #include "scripted_model.h"
-#include "trace.h"
 
 #include "kernels/edge_stages.h"
 
-#include <utility>
 #include <vector>
 
 namespace uma {
@@ -36,17 +34,16 @@ class Evaluator {
   // What the forward sweep leaves of a layer for the reverse sweep.
   struct LayerTrace {
     at::Tensor x, h, m;
-    at::Tensor updated, sums;    // defined for models with balanced channels
   };
 
   at::Tensor forward(const EdgeGraph &graph, kernels::EdgeStages &edges, kernels::Keep keep);
-  at::Tensor update(int64_t layer, LayerTrace &trace, const at::Tensor &x);
-  std::pair<at::Tensor, at::Tensor> readout(const EdgeGraph &graph, const at::Tensor &x);
+  at::Tensor update(kernels::EdgeStages &edges, int64_t layer, const LayerTrace &trace);
   void reverse(kernels::EdgeStages &edges, at::Tensor g);
   at::Tensor reverse_layer(kernels::EdgeStages &edges, int64_t layer, const LayerTrace &trace,
                            const at::Tensor &g);
-  Tensors reverse_update(int64_t layer, const LayerTrace &trace, at::Tensor g);
-  at::Tensor reverse_balance(const LayerTrace &trace, const at::Tensor &g);
+  at::Tensor reverse_update(kernels::EdgeStages &edges, int64_t layer, const LayerTrace &trace,
+                            at::Tensor g);
+  at::Tensor reverse_balance(const at::Tensor &g);
 
   ScriptedModel &model_;
   HaloExchange &exchange_;

@@ -3,6 +3,7 @@
 #include "portable_stages.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/ones_like.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 #include <algorithm>
@@ -115,6 +116,38 @@ void PortableStages::reverse_embedding(const Tensor &g)
     gradients_.narrow(0, c.first, c.count)
         .add_(pull_back(embedding, g.index_select(0, c.receivers))[0]);
   }
+}
+
+Tensor PortableStages::normalize(int64_t layer, const Tensor &x)
+{
+  return model_.normalize(layer, x);
+}
+
+Tensor PortableStages::reverse_normalize(int64_t layer, const Tensor &x, const Tensor &g)
+{
+  const auto h = trace([&](const Tensors &in) { return model_.normalize(layer, in[0]); }, {x});
+  return pull_back(h, g)[0];
+}
+
+Tensor PortableStages::update(int64_t layer, const Tensor &x, const Tensor &m)
+{
+  return model_.update(layer, x, m);
+}
+
+// Only x + m matters, so that the gradients with respect to both are the same.
+Tensor PortableStages::reverse_update(int64_t layer, const Tensor &x, const Tensor &m,
+                                      const Tensor &g)
+{
+  const auto updated =
+      trace([&](const Tensors &in) { return model_.update(layer, in[0], m); }, {x});
+  return pull_back(updated, g)[0];
+}
+
+std::pair<Tensor, Tensor> PortableStages::readout(const Tensor &x, const Tensor &atomic_numbers)
+{
+  const auto energies =
+      trace([&](const Tensors &in) { return model_.readout(in[0], atomic_numbers); }, {x});
+  return {energies.value.detach(), pull_back(energies, at::ones_like(energies.value))[0]};
 }
 
 }    // namespace uma

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// Edge stages by the exported network's own operators, in runs of edges, differentiated by
+// The stages by the exported network's own operators, edges in runs, differentiated by
 // autograd. PortableStages of uma_md/edge_stages.py is the same, name by name.
 
 #ifndef UMA_PORTABLE_STAGES_H
@@ -27,6 +27,13 @@ class PortableStages final : public kernels::EdgeStages {
   at::Tensor reverse_messages(int64_t layer, const at::Tensor &h, const at::Tensor &g) override;
   void reverse_embedding(const at::Tensor &g) override;
   at::Tensor gradients() override { return gradients_; }
+  at::Tensor normalize(int64_t layer, const at::Tensor &x) override;
+  at::Tensor reverse_normalize(int64_t layer, const at::Tensor &x, const at::Tensor &g) override;
+  at::Tensor update(int64_t layer, const at::Tensor &x, const at::Tensor &m) override;
+  at::Tensor reverse_update(int64_t layer, const at::Tensor &x, const at::Tensor &m,
+                            const at::Tensor &g) override;
+  std::pair<at::Tensor, at::Tensor> readout(const at::Tensor &x,
+                                            const at::Tensor &atomic_numbers) override;
 
  private:
   // A run of edges, and what every edge stage takes of them.

@@ -192,18 +192,20 @@ void ScriptedModel::merge(const at::Tensor &counts, int64_t charge, int64_t spin
 
 bool ScriptedModel::has_weights() const
 {
-  return module_->find_method("message_weights").has_value();
+  return module_->find_method("node_weights").has_value();
 }
 
 kernels::Weights ScriptedModel::weights()
 {
   const at::NoGradGuard no_grad;
   const torch::jit::GraphOptimizerEnabledGuard plain(false);
-  kernels::Weights weights{lmax_, metadata_.cutoff, {}, {}};
+  kernels::Weights weights{lmax_, metadata_.cutoff, {}, {}, {}, {}};
   weights.edges = module_->get_method("edge_weights")({}).toTensorVector();
   for (int64_t layer = 0; layer < num_layers_; layer++) {
     weights.layers.push_back(module_->get_method("message_weights")({layer}).toTensorVector());
+    weights.nodes.push_back(module_->get_method("node_weights")({layer}).toTensorVector());
   }
+  weights.readout = module_->get_method("readout_weights")({}).toTensorVector();
   return weights;
 }
 
@@ -247,6 +249,11 @@ at::Tensor ScriptedModel::balance(const at::Tensor &x, const at::Tensor &sums, i
 {
   const auto total = at::full({1}, natoms, at::dtype(at::kLong).device(device_));
   return call("balance", {x, sums, one_system(x), total});
+}
+
+at::Tensor ScriptedModel::targets() const
+{
+  return module_->attr("targets").toTensor();
 }
 
 at::Tensor ScriptedModel::readout(const at::Tensor &x, const at::Tensor &atomic_numbers)

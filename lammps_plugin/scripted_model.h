@@ -68,6 +68,7 @@ class ScriptedModel {
   at::Tensor update(int64_t layer, const at::Tensor &x, const at::Tensor &m);
   at::Tensor channel_sums(const at::Tensor &x);
   at::Tensor balance(const at::Tensor &x, const at::Tensor &sums, int64_t natoms);
+  at::Tensor targets() const;    // what the balanced channels sum to, (B,), float64
   at::Tensor readout(const at::Tensor &x, const at::Tensor &atomic_numbers);
 
  private:

@@ -13,6 +13,7 @@ from copy import deepcopy
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -30,7 +31,7 @@ from uma_md.model import UMA
 
 SOURCES = Path(library.__file__).parent
 STAND_IN = Path(__file__).parent / "gpu_stand_in"
-PLAIN = {"charge_channels": (0, 0), "spin_channels": (0, 0)}
+PLAIN: dict[str, Any] = {"charge_channels": (0, 0), "spin_channels": (0, 0)}
 needs_library = pytest.mark.skipif(not library.load(), reason="the kernels are not compiled")
 
 
@@ -77,7 +78,7 @@ def assert_same(found: Evaluation, expected: Evaluation, tolerance: float = 1e-1
 )
 def test_kernels_for_gpus_are_the_operators_and_their_derivatives(lmax, mmax, widths, driver):
     channels, hidden, edge = widths
-    sizes = {"channels": channels, "hidden_channels": hidden, "edge_channels": edge}
+    sizes: dict[str, Any] = {"channels": channels, "hidden_channels": hidden, "edge_channels": edge}
     model = make_model(replace(ODD, lmax=lmax, mmax=mmax, **sizes, **PLAIN))
     graph = cluster()
     expected = evaluate_portably(model, graph)
@@ -120,7 +121,7 @@ def test_on_gpus_too_each_run_gives_the_same_bits_in_both_precisions(driver):
 
 def wide_model() -> UMA:
     """A network whose factors are wide enough to be split into halves, some of odd width."""
-    sizes = {"channels": 48, "hidden_channels": 47, "edge_channels": 9}
+    sizes: dict[str, Any] = {"channels": 48, "hidden_channels": 47, "edge_channels": 9}
     return make_model(replace(ODD, mmax=1, **sizes, **PLAIN), torch.float32)
 
 
@@ -235,7 +236,7 @@ def definitions(config: ModelConfig, real: str) -> list[str]:
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_90", "sm_100"])
 @pytest.mark.parametrize(("lmax", "real"), [(2, "float"), (2, "double"), (4, "float")])
 def test_kernels_compile_for_gpus_and_stay_in_registers(architecture, lmax, real):
-    sizes = {"channels": 128, "hidden_channels": 128, "edge_channels": 128}
+    sizes: dict[str, Any] = {"channels": 128, "hidden_channels": 128, "edge_channels": 128}
     config = replace(ODD, lmax=lmax, mmax=2, num_distance_basis=64, **sizes, **PLAIN)
     options = [f"--gpu-architecture={architecture}", "--std=c++17", "-default-device"]
     log = RunTimeCompiler()([*options, "--ptxas-options=-v", *definitions(config, real)])

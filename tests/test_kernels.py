@@ -249,10 +249,10 @@ def test_without_the_library_operators_run_and_kernels_are_refused(monkeypatch):
 
 
 def test_devices_without_kernels_take_operators():
-    model, gpu = make_model(ODD), torch.device("cuda", 0)
-    assert make_stages(model, "auto", gpu, 1).name == "portable"
-    with pytest.raises(ValueError, match="engine kernels must run on a CPU, found cuda:0"):
-        make_stages(model, "kernels", gpu, 1)
+    model, other = make_model(ODD), torch.device("xpu", 0)
+    assert make_stages(model, "auto", other, 1).name == "portable"
+    with pytest.raises(ValueError, match="kernels must run on a CPU or by CUDA, found xpu:0"):
+        make_stages(model, "kernels", other, 1)
 
 
 def test_files_that_do_not_hand_out_weights_take_operators(tmp_path):
@@ -269,16 +269,22 @@ def test_files_that_do_not_hand_out_weights_take_operators(tmp_path):
 def test_weights_that_are_not_a_networks_are_refused():
     model = make_model(ODD)
     make = torch.classes.uma_md.EdgeStages
+    edges, readout = model.edge_weights(), model.readout_weights()
     layers = [model.message_weights(layer) for layer in range(2)]
-    for edges, others in (
-        ([], layers),
-        (model.edge_weights(), []),
-        (model.edge_weights()[:5], layers),
+    nodes = [model.node_weights(layer) for layer in range(2)]
+    make(2, 4.0, edges, layers, nodes, readout, "", "float32")
+    for wrong in (
+        ([], layers, nodes, readout),
+        (edges, [], nodes, readout),
+        (edges[:5], layers, nodes, readout),
+        (edges, layers, nodes[:1], readout),
+        (edges, layers, [nodes[0], nodes[1][:3]], readout),
+        (edges, layers, nodes, readout[:8]),
     ):
         with pytest.raises(RuntimeError, match="the kernels take"):
-            make(2, 4.0, edges, others)
+            make(2, 4.0, *wrong, "", "float32")
     with pytest.raises(RuntimeError, match="float32 and float64"):
-        make(2, 4.0, [w.half() for w in model.edge_weights()], layers)
+        make(2, 4.0, [w.half() for w in edges], layers, nodes, readout, "", "float32")
 
 
 def test_an_exported_file_gives_its_weights(tmp_path):

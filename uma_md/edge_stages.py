@@ -51,6 +51,25 @@ class EdgeStages(Protocol):
     def gradients(self) -> torch.Tensor:
         """Derivative of the energy with respect to each edge's vector, (edges, 3)."""
 
+    def normalize(self, layer: int, x: torch.Tensor) -> torch.Tensor:
+        """Normalized features h that a layer sends, from node features x, (n, K, C)."""
+
+    def reverse_normalize(self, layer: int, x: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
+        """Gradient with respect to x, from that with respect to h."""
+
+    def update(self, layer: int, x: torch.Tensor, m: torch.Tensor) -> torch.Tensor:
+        """Node features after a layer, from those before it and summed messages, (n, K, C)."""
+
+    def reverse_update(
+        self, layer: int, x: torch.Tensor, m: torch.Tensor, g: torch.Tensor
+    ) -> torch.Tensor:
+        """Gradient with respect to x, which is that with respect to m."""
+
+    def readout(
+        self, x: torch.Tensor, atomic_numbers: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Energies of atoms, eV, (n,) in float64, and the gradient of their sum."""
+
 
 class _Chunk(NamedTuple):
     """A run of edges, and what every edge stage takes of them."""
@@ -144,6 +163,32 @@ class PortableStages:
         """Derivative of the energy with respect to each edge's vector, (edges, 3)."""
         return self._gradients
 
+    def normalize(self, layer: int, x: torch.Tensor) -> torch.Tensor:
+        """Normalized features h that a layer sends, from node features x, (n, K, C)."""
+        return self.model.normalize(layer, x)
+
+    def reverse_normalize(self, layer: int, x: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
+        """Gradient with respect to x, from that with respect to h."""
+        return pull_back(lambda x: self.model.normalize(layer, x), (x,), g)[0]
+
+    def update(self, layer: int, x: torch.Tensor, m: torch.Tensor) -> torch.Tensor:
+        """Node features after a layer, from those before it and summed messages, (n, K, C)."""
+        return self.model.update(layer, x, m)
+
+    def reverse_update(
+        self, layer: int, x: torch.Tensor, m: torch.Tensor, g: torch.Tensor
+    ) -> torch.Tensor:
+        """Gradient with respect to x, which is that with respect to m: only x + m matters."""
+        return pull_back(lambda x: self.model.update(layer, x, m), (x,), g)[0]
+
+    def readout(
+        self, x: torch.Tensor, atomic_numbers: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Energies of atoms, eV, (n,) in float64, and the gradient of their sum."""
+        energies, leaves = trace(lambda x: self.model.readout(x, atomic_numbers), (x,))
+        (g,) = torch.autograd.grad(energies, leaves, torch.ones_like(energies))
+        return energies.detach(), g
+
     def _traced_messages(
         self, layer: int, h: torch.Tensor, chunk: _Chunk
     ) -> tuple[torch.Tensor, list[torch.Tensor]]:
@@ -178,13 +223,15 @@ class KernelStages:
 
     def merge(self) -> None:
         """Hand the merged weights to the kernels."""
-        layers = [self.model.message_weights(layer) for layer in range(self.model.num_layers)]
+        layers = range(self.model.num_layers)
         make = torch.classes.uma_md.EdgeStages
         self._stages = make(
             int(self.model.lmax),
             float(self.model.cutoff),
             self.model.edge_weights(),
-            layers,
+            [self.model.message_weights(layer) for layer in layers],
+            [self.model.node_weights(layer) for layer in layers],
+            self.model.readout_weights(),
             self._driver,
             self._precision,
         )
@@ -226,6 +273,30 @@ class KernelStages:
     def gradients(self) -> torch.Tensor:
         """Derivative of the energy with respect to each edge's vector, (edges, 3)."""
         return self._stages.gradients()
+
+    def normalize(self, layer: int, x: torch.Tensor) -> torch.Tensor:
+        """Normalized features h that a layer sends, from node features x, (n, K, C)."""
+        return self._stages.normalize(layer, x)
+
+    def reverse_normalize(self, layer: int, x: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
+        """Gradient with respect to x, from that with respect to h."""
+        return self._stages.reverse_normalize(layer, x, g)
+
+    def update(self, layer: int, x: torch.Tensor, m: torch.Tensor) -> torch.Tensor:
+        """Node features after a layer, from those before it and summed messages, (n, K, C)."""
+        return self._stages.update(layer, x, m)
+
+    def reverse_update(
+        self, layer: int, x: torch.Tensor, m: torch.Tensor, g: torch.Tensor
+    ) -> torch.Tensor:
+        """Gradient with respect to x, which is that with respect to m."""
+        return self._stages.reverse_update(layer, x, m, g)
+
+    def readout(
+        self, x: torch.Tensor, atomic_numbers: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Energies of atoms, eV, (n,) in float64, and the gradient of their sum."""
+        return self._stages.readout(x, atomic_numbers)
 
 
 def make_stages(

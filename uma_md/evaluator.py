@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.profiler import record_function
 
-from uma_md.edge_stages import EdgeStages, pull_back, trace
+from uma_md.edge_stages import EdgeStages
 from uma_md.exchange import Exchange
 from uma_md.graph import Graph
 from uma_md.memory import Plan
@@ -41,8 +41,6 @@ class _LayerTrace:
     x: torch.Tensor
     h: torch.Tensor
     m: torch.Tensor
-    updated: torch.Tensor | None = None
-    sums: torch.Tensor | None = None
 
 
 class Evaluator:
@@ -53,7 +51,7 @@ class Evaluator:
     model
         A ``uma_md.model.UMA`` or an exported file's module, already merged.
     edges
-        Its stages that work on edges.
+        Its stages, by one engine.
     """
 
     def __init__(self, model: Any, edges: EdgeStages) -> None:
@@ -75,11 +73,9 @@ class Evaluator:
             self.edges.start(graph, plan)
             traces, x = self._forward(graph, exchange)
             with record_function("readout"):
-                numbers = graph.atomic_numbers[: len(graph.systems)]
-                energies, leaves = trace(lambda x: self.model.readout(x, numbers), (x,))
-                (g,) = torch.autograd.grad(energies, leaves, torch.ones_like(energies))
+                energies, g = self.edges.readout(x, graph.atomic_numbers[: len(graph.systems)])
             self._reverse(graph, exchange, traces, g)
-            return Evaluation(energies.detach(), self.edges.gradients())
+            return Evaluation(energies, self.edges.gradients())
 
     def _forward(self, graph: Graph, exchange: Exchange) -> tuple[list[_LayerTrace], torch.Tensor]:
         with record_function("embed"):
@@ -87,17 +83,16 @@ class Evaluator:
             x = x + self.edges.embedding()
         traces = []
         for layer in range(self.model.num_layers):
-            h = exchange.forward(self.model.normalize(layer, x))
+            h = exchange.forward(self.edges.normalize(layer, x))
             with record_function("messages"):
-                trace = _LayerTrace(x, h, self.edges.messages(layer, h))
+                m = self.edges.messages(layer, h)
+            traces.append(_LayerTrace(x, h, m))
             with record_function("update"):
-                x = self.model.update(layer, x, trace.m)
+                x = self.edges.update(layer, x, m)
                 if self.model.num_balanced:
-                    trace.updated = x
-                    sums = self.model.channel_sums(x, graph.systems, len(graph.natoms))
-                    trace.sums = exchange.sum(sums)
-                    x = self.model.balance(x, trace.sums, graph.systems, graph.natoms)
-            traces.append(trace)
+                    x = self.model.balance(
+                        x, self._channel_sums(graph, exchange, x), graph.systems, graph.natoms
+                    )
         return traces, x
 
     def _reverse(
@@ -107,29 +102,18 @@ class Evaluator:
             trace = traces.pop()
             with record_function("update"):
                 if self.model.num_balanced:
-                    g = self._reverse_balance(graph, exchange, trace, g)
-                inputs = trace.x, trace.m
-                g, g_m = pull_back(lambda *a, n=layer: self.model.update(n, *a), inputs, g)
+                    g = self._reverse_balance(graph, exchange, g)
+                g = self.edges.reverse_update(layer, trace.x, trace.m, g)
             with record_function("messages"):
-                g_rows = self.edges.reverse_messages(layer, trace.h, g_m)
-            g_h = exchange.reverse(g_rows)
-            (g_x,) = pull_back(lambda x, n=layer: self.model.normalize(n, x), (trace.x,), g_h)
-            g = g + g_x
+                g_rows = self.edges.reverse_messages(layer, trace.h, g)
+            g = g + self.edges.reverse_normalize(layer, trace.x, exchange.reverse(g_rows))
         with record_function("embed"):
             self.edges.reverse_embedding(g)
 
-    def _reverse_balance(
-        self, graph: Graph, exchange: Exchange, trace: _LayerTrace, g: torch.Tensor
-    ) -> torch.Tensor:
-        systems, natoms = graph.systems, graph.natoms
-        g_x, g_sums = pull_back(
-            lambda x, sums: self.model.balance(x, sums, systems, natoms),
-            (trace.updated, trace.sums),
-            g,
-        )
-        (g_channels,) = pull_back(
-            lambda x: self.model.channel_sums(x, systems, len(natoms)),
-            (trace.updated,),
-            exchange.sum(g_sums),
-        )
-        return g_x + g_channels
+    def _channel_sums(self, graph: Graph, exchange: Exchange, x: torch.Tensor) -> torch.Tensor:
+        return exchange.sum(self.model.channel_sums(x, graph.systems, len(graph.natoms)))
+
+    def _reverse_balance(self, graph: Graph, exchange: Exchange, g: torch.Tensor) -> torch.Tensor:
+        """Balancing takes the mean off and adds a constant, and its reverse takes the mean off."""
+        sums = self._channel_sums(graph, exchange, g) + self.model.targets
+        return self.model.balance(g, sums, graph.systems, graph.natoms)

@@ -162,6 +162,35 @@ class UMA(nn.Module):
         return out
 
     @torch.jit.export
+    def node_weights(self, layer: int) -> list[torch.Tensor]:
+        """What the kernels take for the norms and the update of a layer's nodes, after ``merge``.
+
+        The tensors are those of ``uma_md.nn.layer.Layer.node_weights``; the first norm's bias holds
+        the system's embedding.
+        """
+        out: list[torch.Tensor] = []
+        for index, module in enumerate(self.layers):
+            if index == layer:
+                out = module.node_weights()
+        out[1] = out[1] + self.system_embedding
+        return out
+
+    @torch.jit.export
+    def readout_weights(self) -> list[torch.Tensor]:
+        """What the kernels take for the readout: norm, maps in units of energy, references."""
+        return [
+            self.norm.weight,
+            self.norm.bias,
+            self.head[0].weight,
+            self.head[0].bias,
+            self.head[2].weight,
+            self.head[2].bias,
+            self.head[4].weight * self.rmsd,
+            self.head[4].bias * self.rmsd,
+            self.references,
+        ]
+
+    @torch.jit.export
     def embed(self, atomic_numbers: torch.Tensor) -> torch.Tensor:
         """First node features x (n, K, C), scalars only, from atomic numbers (n,)."""
         return self._as_scalars(self.atom_embedding(atomic_numbers) + self.system_embedding)

@@ -100,7 +100,7 @@ class ScriptedModel:
     @property
     def has_weights(self) -> bool:
         """Whether the file hands out its weights, as those of older versions do not."""
-        return hasattr(self._module, "message_weights")
+        return hasattr(self._module, "node_weights")
 
     @property
     def num_balanced(self) -> int:
@@ -123,6 +123,20 @@ class ScriptedModel:
     def message_weights(self, layer: int) -> list[torch.Tensor]:
         """Weights of a layer's messages, for the kernels."""
         return self._call("message_weights", layer)
+
+    def node_weights(self, layer: int) -> list[torch.Tensor]:
+        """Weights of a layer's norms and node update, for the kernels."""
+        return self._call("node_weights", layer)
+
+    def readout_weights(self) -> list[torch.Tensor]:
+        """Weights of the readout, for the kernels."""
+        return self._call("readout_weights")
+
+    @property
+    def targets(self) -> torch.Tensor:
+        """What the balanced channels sum to."""
+        targets: torch.Tensor = self._module.targets
+        return targets
 
     def embed(self, *arguments: Any) -> torch.Tensor:
         """First node features."""

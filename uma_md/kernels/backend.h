@@ -7,6 +7,7 @@
 #include "edge_order.h"
 #include "edge_stages.h"
 #include "kernels.h"
+#include "node_kernels.h"
 #include "products.h"
 
 #include <memory>
@@ -25,6 +26,7 @@ template <class T> class Backend {
   virtual void prepare(const Constants<T> &constants) = 0;
 
   virtual Kernels<T> &kernels() = 0;
+  virtual NodeKernels<T> &node_kernels() = 0;
 
   // out = x matrix + bias, for rows at given strides; the bias may be null.
   virtual void multiply(int rows, const T *x, int x_stride, const PackedMatrix<T> &matrix,
@@ -37,8 +39,11 @@ template <class T> class Backend {
   virtual int64_t bytes_at_work() const { return 0; }
   virtual int64_t bytes_held() const { return 0; }
 
-  // How many blocks of edges are worked on at a time.
+  // How many blocks of edges or nodes are worked on at a time.
   virtual int concurrency() const = 0;
+
+  // Nodes of a block, of so many.
+  virtual int64_t nodes_at_a_time(int64_t num_nodes) const = 0;
 
   // Adds a group's rows by edge to the rows of their senders, where 'rotate_in_reverse' did not.
   virtual void sum_onto_senders(const EdgeOrder &order, const EdgeOrder::Group &group, int width,

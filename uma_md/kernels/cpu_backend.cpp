@@ -7,16 +7,21 @@
 
 namespace uma::kernels {
 
-// cpu_kernels.cpp and cpu_products.cpp, compiled for each set of instructions.
+// cpu_kernels.cpp, cpu_node_kernels.cpp and cpu_products.cpp, compiled for each set of
+// instructions.
 namespace any {
 void get(Kernels<float> *&kernels);
 void get(Kernels<double> *&kernels);
+void get(NodeKernels<float> *&kernels);
+void get(NodeKernels<double> *&kernels);
 void get(Products<float> &products);
 void get(Products<double> &products);
 }    // namespace any
 namespace avx2 {
 void get(Kernels<float> *&kernels);
 void get(Kernels<double> *&kernels);
+void get(NodeKernels<float> *&kernels);
+void get(NodeKernels<double> *&kernels);
 void get(Products<float> &products);
 void get(Products<double> &products);
 }    // namespace avx2
@@ -32,6 +37,7 @@ constexpr int64_t BLOCK_NUMBERS = 400000, SMALLEST_BLOCK = 64, LARGEST_BLOCK = 5
 // Rows by edge of a group's senders.
 constexpr int64_t GROUP_BYTES = 48 << 20;
 constexpr int64_t SENDERS_PER_TASK = 16;
+constexpr int64_t NODES = 32;    // of a block
 
 bool has_avx2()
 {
@@ -52,9 +58,9 @@ bool has_avx512()
 }
 
 // By the instructions that this processor has.
-template <class T> Kernels<T> &find_kernels()
+template <class KernelsOfType> KernelsOfType &find_kernels()
 {
-  Kernels<T> *kernels = nullptr;
+  KernelsOfType *kernels = nullptr;
 #ifdef UMA_X86
   if (has_avx2()) {
     avx2::get(kernels);
@@ -87,6 +93,7 @@ template <class T> class CpuBackend final : public Backend<T> {
   Packing packing() const override { return {products_.panel}; }
   void prepare(const Constants<T> &) override {}
   Kernels<T> &kernels() override { return kernels_; }
+  NodeKernels<T> &node_kernels() override { return node_kernels_; }
 
   void multiply(int rows, const T *x, int x_stride, const PackedMatrix<T> &matrix, const T *bias,
                 T *out, int out_stride) const override
@@ -106,6 +113,7 @@ template <class T> class CpuBackend final : public Backend<T> {
   }
 
   int concurrency() const override { return at::get_num_threads(); }
+  int64_t nodes_at_a_time(int64_t) const override { return NODES; }
 
   void sum_onto_senders(const EdgeOrder &order, const EdgeOrder::Group &group, int width,
                         const T *edge_rows, T *rows) override
@@ -119,7 +127,8 @@ template <class T> class CpuBackend final : public Backend<T> {
   }
 
  private:
-  Kernels<T> &kernels_ = find_kernels<T>();
+  Kernels<T> &kernels_ = find_kernels<Kernels<T>>();
+  NodeKernels<T> &node_kernels_ = find_kernels<NodeKernels<T>>();
   const Products<T> products_ = find_products<T>();
 };
 

@@ -11,8 +11,6 @@
 
 namespace uma::kernels {
 
-using int64 = long long;
-
 // What all edges share.
 template <class T> struct Constants {
   Sizes sizes;
@@ -30,17 +28,6 @@ template <class T> struct EdgeArrays {
   T *envelopes, *slopes;
   T *basis;    // num_basis
   T *pulls;    // 3: torque x, dE/ddistance, torque z, gathered over all stages
-};
-
-// The sizes that loops go over: numbers on a CPU, constants on a GPU, where code is compiled for
-// each network.
-template <class Degree, class Orders, class Channels, class HiddenChannels> struct Shape {
-  Degree lmax;
-  Orders mmax;
-  Channels channels;
-  HiddenChannels hidden_channels;
-
-  UMA_INLINE constexpr int node_width() const { return (lmax + 1) * (lmax + 1) * channels; }
 };
 
 #ifdef UMA_GPU

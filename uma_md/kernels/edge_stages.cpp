@@ -3,11 +3,13 @@
 #include "edge_stages.h"
 
 #include "backend.h"
+#include "buffer.h"
 #include "gpu_program.h"
 #include "network.h"
+#include "node_stages.h"
+#include "parallel.h"
 #include "wigner_terms.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/ops/empty.h>
@@ -15,9 +17,6 @@
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
-#include <algorithm>
-#include <atomic>
-#include <c10/core/DeviceGuard.h>
 #include <stdexcept>
 
 namespace uma::kernels {
@@ -27,29 +26,6 @@ using at::Tensor;
 
 // Published models divide first messages by the root of a typical number of neighbors.
 constexpr double FIRST_MESSAGE_SCALE = 1 / 5.0;
-
-// A matrix whose memory only grows, so that steps of a run use the same.
-class Buffer {
- public:
-  void reserve(int64_t rows, int64_t width, const at::TensorOptions &options)
-  {
-    width_ = width;
-    if (!memory_.defined() || memory_.numel() < rows * width) {
-      memory_ = Tensor();    // first free, then allocate
-      memory_ = at::empty({rows * width}, options);
-    }
-  }
-  template <class T> T *rows(int64_t first = 0) const
-  {
-    return memory_.data_ptr<T>() + first * width_;
-  }
-  void zero() { memory_.zero_(); }
-  int64_t bytes() const { return memory_.defined() ? int64_t(memory_.nbytes()) : 0; }
-
- private:
-  Tensor memory_;
-  int64_t width_ = 0;
-};
 
 // What a thread works in.
 struct Workspace {
@@ -80,6 +56,7 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
       kept_(network_.layers.size())
   {
     backend_->prepare(constants_);
+    nodes_ = std::make_unique<NodeStages<T>>(network_, constants_, *backend_);
     auto terms = wigner_terms(network_.sizes.lmax);
     num_terms_ = int(terms.size());
     const auto bytes = int64_t(terms.size() * sizeof(WignerTerm));
@@ -198,6 +175,24 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
     return at::empty_like(out).index_copy_(0, order_.permutation, out);
   }
 
+  Tensor normalize(int64_t layer, const Tensor &x) override { return nodes_->normalize(layer, x); }
+  Tensor reverse_normalize(int64_t layer, const Tensor &x, const Tensor &g) override
+  {
+    return nodes_->reverse_normalize(layer, x, g);
+  }
+  Tensor update(int64_t layer, const Tensor &x, const Tensor &m) override
+  {
+    return nodes_->update(layer, x, m);
+  }
+  Tensor reverse_update(int64_t layer, const Tensor &x, const Tensor &m, const Tensor &g) override
+  {
+    return nodes_->reverse_update(layer, x, m, g);
+  }
+  std::pair<Tensor, Tensor> readout(const Tensor &x, const Tensor &atomic_numbers) override
+  {
+    return nodes_->readout(x, atomic_numbers);
+  }
+
  private:
   int64_t coefficients() const
   {
@@ -243,17 +238,10 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
   // Calls work(block, first edge, workspace) for blocks, which threads share out as they come.
   template <class Work> void for_blocks(int first, int end, const Work &work)
   {
-    std::atomic<int> next = first;
-    const int64_t threads = std::min<int64_t>(int64_t(workspaces_.size()), end - first);
-    at::parallel_for(0, threads, 1, [&](int64_t begin, int64_t stop) {
-      const at::AutoDispatchBelowADInplaceOrView no_autograd;
-      const c10::DeviceGuard device(options_.device());
-      for (int64_t thread = begin; thread < stop; thread++) {
-        for (int k = next++; k < end; k = next++) {
-          work(block(order_.blocks[k]), order_.blocks[k].first_edge, workspaces_[thread]);
-        }
-      }
-    });
+    share_out(first, end, int64_t(workspaces_.size()), options_.device(),
+              [&](int k, int64_t thread) {
+                work(block(order_.blocks[k]), order_.blocks[k].first_edge, workspaces_[thread]);
+              });
   }
 
   template <class Work> void for_blocks(const Work &work)
@@ -400,6 +388,7 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
   std::unique_ptr<Backend<T>> backend_;
   Network<T> network_;
   Constants<T> constants_;
+  std::unique_ptr<NodeStages<T>> nodes_;
   Tensor terms_;
   int num_terms_ = 0;
   at::TensorOptions options_;

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace uma::kernels {
@@ -19,13 +20,14 @@ namespace uma::kernels {
 // What the forward sweep keeps of each edge and layer for the reverse sweep.
 enum class Keep { Nothing, First, All };    // of the outputs of the convolutions
 
-// Merged weights as the network hands them out (edge_weights and message_weights of
-// uma_md/model.py).
+// Merged weights as the network hands them out: edge_weights, message_weights, node_weights and
+// readout_weights of uma_md/model.py.
 struct Weights {
   int64_t lmax;
   double cutoff;    // angstrom
   std::vector<at::Tensor> edges;
-  std::vector<std::vector<at::Tensor>> layers;
+  std::vector<std::vector<at::Tensor>> layers, nodes;    // by layer
+  std::vector<at::Tensor> readout;
 };
 
 struct Edges {
@@ -72,6 +74,22 @@ class __attribute__((visibility("default"))) EdgeStages {
   // Derivative of the energy with respect to each edge's vector, (edges, 3), after the reverse of
   // all stages.
   virtual at::Tensor gradients() = 0;
+
+  // Normalized features h that a layer sends, from node features x, both (nodes, coefficients,
+  // channels).
+  virtual at::Tensor normalize(int64_t layer, const at::Tensor &x) = 0;
+  virtual at::Tensor reverse_normalize(int64_t layer, const at::Tensor &x, const at::Tensor &g) = 0;
+
+  // Node features after a layer, from those before it and summed messages m.
+  virtual at::Tensor update(int64_t layer, const at::Tensor &x, const at::Tensor &m) = 0;
+  // Gradient with respect to x, which is that with respect to m.
+  virtual at::Tensor reverse_update(int64_t layer, const at::Tensor &x, const at::Tensor &m,
+                                    const at::Tensor &g) = 0;
+
+  // Energies of atoms of these atomic numbers, eV, (nodes,) in float64, references included, and
+  // the gradient of their sum with respect to x.
+  virtual std::pair<at::Tensor, at::Tensor> readout(const at::Tensor &x,
+                                                    const at::Tensor &atomic_numbers) = 0;
 };
 
 }    // namespace uma::kernels

@@ -17,9 +17,10 @@
 namespace uma::kernels {
 namespace {
 
-constexpr int THREADS = 128;    // of a block
+constexpr int THREADS = 128;          // of a block
+constexpr int64_t NODES = 1 << 15;    // that are worked on at a time
 
-template <class T> class GpuKernels final : public Kernels<T> {
+template <class T> class GpuKernels final : public Kernels<T>, public NodeKernels<T> {
  public:
   GpuKernels(const Sizes &sizes, at::Device device, const std::string &driver) :
       sizes_(sizes),
@@ -119,7 +120,24 @@ template <class T> class GpuKernels final : public Kernels<T> {
 
   void sum_onto_senders(int, const int *, const int *, const int *, int, const T *, T *) override {}
 
+  void run(const NormArguments<T> &a) override { launch_nodes("uma_norm", a); }
+  void run(const NormReverseArguments<T> &a) override { launch_nodes("uma_norm_reverse", a); }
+  void run(const NodeGateArguments<T> &a) override { launch_nodes("uma_node_gate", a); }
+  void run(const NodeGateReverseArguments<T> &a) override
+  {
+    launch_nodes("uma_node_gate_reverse", a);
+  }
+  void run(const SortArguments<T> &a) override { launch_nodes("uma_sort", a); }
+  void run(const AddArguments<T> &a) override { launch_nodes("uma_add", a); }
+  void run(const SiluArguments<T> &a) override { launch_nodes("uma_silu", a); }
+  void run(const SiluReverseArguments<T> &a) override { launch_nodes("uma_silu_reverse", a); }
+
  private:
+  template <class Arguments> void launch_nodes(const char *kernel, const Arguments &arguments)
+  {
+    program_.launch(kernel, group_each(arguments.num), arguments);
+  }
+
   static std::vector<std::string> definitions(const Sizes &sizes, int group)
   {
     const auto number = [](const char *name, int value) {
@@ -182,6 +200,7 @@ template <class T> class GpuBackend final : public Backend<T> {
   }
 
   Kernels<T> &kernels() override { return *kernels_; }
+  NodeKernels<T> &node_kernels() override { return *kernels_; }
 
   void multiply(int rows, const T *x, int x_stride, const PackedMatrix<T> &matrix, const T *bias,
                 T *out, int out_stride) const override
@@ -210,6 +229,10 @@ template <class T> class GpuBackend final : public Backend<T> {
   }
 
   int concurrency() const override { return 1; }
+  int64_t nodes_at_a_time(int64_t num_nodes) const override
+  {
+    return std::clamp<int64_t>(num_nodes, 1, NODES);
+  }
   void sum_onto_senders(const EdgeOrder &, const EdgeOrder::Group &, int, const T *, T *) override
   {
   }

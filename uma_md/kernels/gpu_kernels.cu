@@ -12,6 +12,7 @@
 #define UMA_GPU
 #include "gpu_arguments.h"
 #include "halves.h"
+#include "node_kernels.h"
 
 // CUDA's header of half precision is not at hand when this is compiled.
 #ifndef UMA_TO_HALF
@@ -90,6 +91,12 @@ __device__ inline void for_sent(const Block<Real> &block, int row, const Functio
     if (edge >= stop) break;
     function(edge - block.first_edge);
   }
+}
+
+template <class Arguments> __device__ inline void for_node(const Arguments &arguments)
+{
+  const int i = index();
+  if (i < arguments.num) run_node(arguments, SHAPE, i);
 }
 
 template <class Shape>
@@ -333,6 +340,46 @@ UMA_KERNEL(uma_rotate_out_reverse, RotateOutReverse)
 UMA_KERNEL(uma_rotate_out_first_reverse, RotateOutReverse)
 {
   rotate_out_reverse_edge(p, FIRST_SHAPE);
+}
+
+UMA_KERNEL(uma_norm, NormArguments)
+{
+  for_node(p);
+}
+
+UMA_KERNEL(uma_norm_reverse, NormReverseArguments)
+{
+  for_node(p);
+}
+
+UMA_KERNEL(uma_node_gate, NodeGateArguments)
+{
+  for_node(p);
+}
+
+UMA_KERNEL(uma_node_gate_reverse, NodeGateReverseArguments)
+{
+  for_node(p);
+}
+
+UMA_KERNEL(uma_sort, SortArguments)
+{
+  for_node(p);
+}
+
+UMA_KERNEL(uma_add, AddArguments)
+{
+  for_node(p);
+}
+
+UMA_KERNEL(uma_silu, SiluArguments)
+{
+  for_node(p);
+}
+
+UMA_KERNEL(uma_silu_reverse, SiluReverseArguments)
+{
+  for_node(p);
 }
 
 }    // namespace uma::kernels::gpu

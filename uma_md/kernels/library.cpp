@@ -14,10 +14,12 @@ using Tensors = std::vector<Tensor>;
 
 class Holder final : public torch::CustomClassHolder {
  public:
-  Holder(int64_t lmax, double cutoff, Tensors edges, const std::vector<Tensors> &layers,
-         const std::string &driver, const std::string &precision) :
-      stages_(EdgeStages::make({lmax, cutoff, std::move(edges), layers}, driver,
-                               find_precision(precision).value()))
+  Holder(int64_t lmax, double cutoff, Tensors edges, std::vector<Tensors> layers,
+         std::vector<Tensors> nodes, Tensors readout, const std::string &driver,
+         const std::string &precision) :
+      stages_(EdgeStages::make(
+          {lmax, cutoff, std::move(edges), std::move(layers), std::move(nodes), std::move(readout)},
+          driver, find_precision(precision).value()))
   {
   }
 
@@ -40,6 +42,23 @@ class Holder final : public torch::CustomClassHolder {
   }
   void reverse_embedding(const Tensor &g) { stages_->reverse_embedding(g); }
   Tensor gradients() { return stages_->gradients(); }
+  Tensor normalize(int64_t layer, const Tensor &x) { return stages_->normalize(layer, x); }
+  Tensor reverse_normalize(int64_t layer, const Tensor &x, const Tensor &g)
+  {
+    return stages_->reverse_normalize(layer, x, g);
+  }
+  Tensor update(int64_t layer, const Tensor &x, const Tensor &m)
+  {
+    return stages_->update(layer, x, m);
+  }
+  Tensor reverse_update(int64_t layer, const Tensor &x, const Tensor &m, const Tensor &g)
+  {
+    return stages_->reverse_update(layer, x, m, g);
+  }
+  std::tuple<Tensor, Tensor> readout(const Tensor &x, const Tensor &atomic_numbers)
+  {
+    return stages_->readout(x, atomic_numbers);
+  }
 
  private:
   std::unique_ptr<EdgeStages> stages_;
@@ -50,7 +69,8 @@ TORCH_LIBRARY(uma_md, library)
   library.def("supports(Device device) -> bool",
               [](at::Device device) { return EdgeStages::supports(device); });
   library.class_<Holder>("EdgeStages")
-      .def(torch::init<int64_t, double, Tensors, std::vector<Tensors>, std::string, std::string>())
+      .def(torch::init<int64_t, double, Tensors, std::vector<Tensors>, std::vector<Tensors>,
+                       Tensors, std::string, std::string>())
       .def("bytes_per_edge", &Holder::bytes_per_edge)
       .def("bytes_at_work", &Holder::bytes_at_work)
       .def("bytes_held", &Holder::bytes_held)
@@ -59,7 +79,12 @@ TORCH_LIBRARY(uma_md, library)
       .def("messages", &Holder::messages)
       .def("reverse_messages", &Holder::reverse_messages)
       .def("reverse_embedding", &Holder::reverse_embedding)
-      .def("gradients", &Holder::gradients);
+      .def("gradients", &Holder::gradients)
+      .def("normalize", &Holder::normalize)
+      .def("reverse_normalize", &Holder::reverse_normalize)
+      .def("update", &Holder::update)
+      .def("reverse_update", &Holder::reverse_update)
+      .def("readout", &Holder::readout);
 }
 
 }    // namespace

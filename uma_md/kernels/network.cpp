@@ -16,7 +16,8 @@ namespace {
 
 using at::Tensor;
 
-constexpr size_t RADIAL = 10;    // tensors of a radial network
+// Tensors of a radial network, of what nodes do, and of the readout.
+constexpr size_t RADIAL = 10, NODE = 10, READOUT = 9;
 constexpr double NORM_EPSILON = 1e-5;
 
 void require(bool holds, const char *what)
@@ -81,6 +82,36 @@ Convolution<T> make_convolution(const std::vector<Tensor> &w, size_t start, int 
   return convolution;
 }
 
+Norm make_norm(const Tensor &weight, const Tensor &bias)
+{
+  return {weight.contiguous(), bias.contiguous()};
+}
+
+// weight: (degrees, out, in); the bias is that of degree 0.
+template <class T>
+std::vector<Map<T>> make_maps(const Tensor &weight, const Tensor &bias, Packing packing)
+{
+  std::vector<Map<T>> maps;
+  for (int64_t l = 0; l < weight.size(0); l++) {
+    maps.emplace_back(weight[l], l == 0 ? bias : Tensor(), packing);
+  }
+  return maps;
+}
+
+template <class T> NodeNetwork<T> make_node_network(const std::vector<Tensor> &w, Packing packing)
+{
+  require(w.size() == NODE, "norms, gates and maps of nodes");
+  return {make_norm(w[0], w[1]), make_norm(w[2], w[3]), Map<T>(w[4], w[5], packing),
+          make_maps<T>(w[6], w[7], packing), make_maps<T>(w[8], w[9], packing)};
+}
+
+template <class T> Readout<T> make_readout(const std::vector<Tensor> &w, Packing packing)
+{
+  require(w.size() == READOUT, "a norm, three maps and references of the readout");
+  return {make_norm(w[0], w[1]),       Map<T>(w[2], w[3], packing), Map<T>(w[4], w[5], packing),
+          Map<T>(w[6], w[7], packing), w[6].contiguous(),           w[8].to(at::kDouble)};
+}
+
 Sizes find_sizes(const Weights &weights)
 {
   require(weights.edges.size() == 3 + RADIAL, "embeddings, Gaussians and a radial network");
@@ -133,6 +164,9 @@ Network<T>::Network(const Weights &weights, Packing packing) :
                       make_convolution<T>(w, RADIAL, sizes.mmax, packing),
                       make_convolution<T>(w, second, sizes.mmax, packing)});
   }
+  require(weights.nodes.size() == layers.size(), "as many updates as messages");
+  for (const auto &w : weights.nodes) nodes.push_back(make_node_network<T>(w, packing));
+  readout = make_readout<T>(weights.readout, packing);
 }
 
 template <class T> Constants<T> make_constants(const Sizes &s, double cutoff)

@@ -56,6 +56,20 @@ template <class T> struct MessageNetwork {
   Convolution<T> first, second;
 };
 
+// What nodes do with their features alone; one map for each degree.
+template <class T> struct NodeNetwork {
+  Norm message_norm, node_norm;
+  Map<T> gates;
+  std::vector<Map<T>> first, second;
+};
+
+template <class T> struct Readout {
+  Norm norm;
+  Map<T> first, second, third;
+  at::Tensor last;          // weights of the third
+  at::Tensor references;    // energies of elements, float64
+};
+
 template <class T> struct Network {
   // Throws std::runtime_error for weights of other shapes.
   Network(const Weights &weights, Packing packing);
@@ -65,6 +79,8 @@ template <class T> struct Network {
   at::Tensor centers;    // of the Gaussians
   RadialNetwork<T> first_message;
   std::vector<MessageNetwork<T>> layers;
+  std::vector<NodeNetwork<T>> nodes;
+  Readout<T> readout;
 };
 
 template <class T> Constants<T> make_constants(const Sizes &sizes, double cutoff);

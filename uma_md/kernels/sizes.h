@@ -8,6 +8,8 @@
 
 namespace uma::kernels {
 
+using int64 = long long;
+
 constexpr int MOST_COEFFICIENTS = (LARGEST_DEGREE + 1) * (LARGEST_DEGREE + 1);
 
 // Position of the coefficient of degree l and order m = -l..l among all of a node.
@@ -44,6 +46,17 @@ struct Sizes {
   int lmax, mmax;
   int channels, hidden_channels, edge_channels;    // of nodes, of messages, of radial networks
   int num_basis;
+};
+
+// The sizes that loops go over: numbers on a CPU, constants on a GPU, where code is compiled for
+// each network.
+template <class Degree, class Orders, class Channels, class HiddenChannels> struct Shape {
+  Degree lmax;
+  Orders mmax;
+  Channels channels;
+  HiddenChannels hidden_channels;
+
+  UMA_INLINE constexpr int node_width() const { return (lmax + 1) * (lmax + 1) * channels; }
 };
 
 // Columns of edge features that are sorted by order, as in uma_md/nn/so2.py: for m = 0 all

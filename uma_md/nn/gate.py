@@ -35,18 +35,18 @@ class EdgeGate(nn.Module):
 class NodeGate(nn.Module):
     """The gate for node features: one gate value per degree above 0 and channel."""
 
-    expand: torch.Tensor
-
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.lmax = lmax = config.lmax
+        self.lmax = config.lmax
         self.channels = config.hidden_channels
-        expand = torch.cat([torch.full((2 * ell + 1,), ell - 1) for ell in range(1, lmax + 1)])
-        self.register_buffer("expand", expand, persistent=False)
 
     def forward(self, gates: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """Gate (rows, (lmax + 1)**2, channels) by gates (rows, lmax * channels)."""
         values = torch.sigmoid(gates).view(-1, self.lmax, self.channels)
+        # Sums of 'expand' are in the same order every time, those of an index on a GPU are not.
+        gates_of = [
+            values[:, degree - 1 : degree].expand(-1, 2 * degree + 1, -1)
+            for degree in range(1, self.lmax + 1)
+        ]
         scalars, others = x.split([1, x.shape[1] - 1], dim=1)
-        others = others * values.index_select(1, self.expand)
-        return torch.cat((nn.functional.silu(scalars), others), dim=1)
+        return torch.cat((nn.functional.silu(scalars), others * torch.cat(gates_of, dim=1)), dim=1)

@@ -83,3 +83,19 @@ class Layer(nn.Module):
         self.messages = Messages(config)
         self.node_norm = RMSNorm(config)
         self.node_update = NodeUpdate(config)
+
+    def node_weights(self) -> list[torch.Tensor]:
+        """Both norms, then gates and both maps of the node update, for ``uma_md/kernels``."""
+        update = self.node_update
+        return [
+            self.message_norm.weight,
+            self.message_norm.bias,
+            self.node_norm.weight,
+            self.node_norm.bias,
+            update.gates.weight,
+            update.gates.bias,
+            update.first.weight,
+            update.first.bias,
+            update.second.weight,
+            update.second.bias,
+        ]
