@@ -185,7 +185,7 @@ def candidates(bench: Bench) -> dict[str, Callable[[], Calculator]]:
         setting.name: partial(bench.calculator, setting) for setting in SETTINGS
     }
     if find_spec("fairchem"):
-        for preset in PRESETS:
+        for preset in bench.arguments.presets:
             found[f"fairchem-core {preset}"] = partial(fairchem, bench, preset)
     return found
 
@@ -375,6 +375,7 @@ def main() -> None:
     parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2, 4])
     parser.add_argument("--steps", type=int, default=10, help="of a run of LAMMPS")
     parser.add_argument("--repeats", type=int, default=10, help="of a force call")
+    parser.add_argument("--presets", nargs="*", choices=PRESETS, default=PRESETS)
     parser.add_argument("--limit", type=int, default=300, help="of a run of LAMMPS, seconds")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--output", type=Path, default=Path("gpu"))

@@ -39,14 +39,15 @@ class NodeGate(nn.Module):
         super().__init__()
         self.lmax = config.lmax
         self.channels = config.hidden_channels
+        self.sizes = [2 * degree + 1 for degree in range(config.lmax + 1)]
+        self.ones = [1] * config.lmax
 
     def forward(self, gates: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """Gate (rows, (lmax + 1)**2, channels) by gates (rows, lmax * channels)."""
-        values = torch.sigmoid(gates).view(-1, self.lmax, self.channels)
-        # Sums of 'expand' are in the same order every time, those of an index on a GPU are not.
-        gates_of = [
-            values[:, degree - 1 : degree].expand(-1, 2 * degree + 1, -1)
-            for degree in range(1, self.lmax + 1)
-        ]
-        scalars, others = x.split([1, x.shape[1] - 1], dim=1)
-        return torch.cat((nn.functional.silu(scalars), others * torch.cat(gates_of, dim=1)), dim=1)
+        values = torch.sigmoid(gates).view(-1, self.lmax, self.channels).split(self.ones, dim=1)
+        parts = x.split(self.sizes, dim=1)
+        out = [nn.functional.silu(parts[0])]
+        for degree in range(1, len(parts)):
+            # Sums by broadcasting have one order; on a GPU, those by an index do not.
+            out.append(parts[degree] * values[degree - 1])  # noqa: PERF401  TorchScript
+        return torch.cat(out, dim=1)
