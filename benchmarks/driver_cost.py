@@ -175,6 +175,8 @@ def graph_potential(arguments: argparse.Namespace, clock: Clock) -> "UMAPotentia
     engine = SimpleNamespace(
         metadata=about,
         hardware="",
+        engine="",
+        precision="",
         built=0,
         load=lambda _: None,
         merge=lambda *_: None,

@@ -24,7 +24,12 @@ def checkpoint_sha256(model: str | Path, metadata: Metadata) -> str:
 
 
 def fingerprint(
-    checkpoint: str, metadata: Metadata, template: Atoms, charge: int, spin: int
+    checkpoint: str,
+    metadata: Metadata,
+    template: Atoms,
+    charge: int,
+    spin: int,
+    precision: str,
 ) -> str:
     """Task, charge, spin and precision, and checksums of the checkpoint and of the atoms.
 
@@ -38,6 +43,8 @@ def fingerprint(
     template
         Atomic numbers in their order, and periodic directions.
     charge, spin
+    precision
+        Of products, as ``Engine.precision`` says.
     """
     atoms = hashlib.sha256(repr((template.numbers.tolist(), template.pbc.tolist())).encode())
     return "-".join(
@@ -45,7 +52,7 @@ def fingerprint(
             metadata.task,
             f"charge{charge:+d}",
             f"spin{spin}",
-            metadata.dtype,
+            precision,
             f"model{checkpoint[:DIGITS]}",
             f"atoms{atoms.hexdigest()[:DIGITS]}",
         )

@@ -118,7 +118,7 @@ class UMAPotential:
         self._report(
             f"model {self._name}: {about.model_id}, task {about.task}, charge {self.charge}, "
             f"spin {self.spin}, {about.dtype} on {self._engine.hardware}, "
-            f"engine {self._engine.engine}"
+            f"engine {self._engine.engine}, precision {self._engine.precision}"
         )
         self._report(
             f"template: {self.natoms} atoms, {formula(count_elements(self._template.numbers))}, "
@@ -238,5 +238,10 @@ class UMAPotential:
         self.charge, self.spin = check_charge_spin(charge, spin)
         self._engine.merge(self.charge, self.spin)
         self.fingerprint = fingerprint(
-            self._checkpoint, self.metadata, self._template, self.charge, self.spin
+            self._checkpoint,
+            self.metadata,
+            self._template,
+            self.charge,
+            self.spin,
+            self._engine.precision,
         )

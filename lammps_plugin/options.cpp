@@ -51,7 +51,7 @@ struct Keyword {
 
 constexpr int64_t LARGEST_CHUNK = int64_t(1) << 31;
 
-constexpr std::array<Keyword, 8> KEYWORDS{{
+constexpr std::array<Keyword, 9> KEYWORDS{{
     {"device", "auto, cpu, cuda or xpu",
      [](Options &options, const std::string &value) {
        return choose(options.device, value,
@@ -85,6 +85,12 @@ constexpr std::array<Keyword, 8> KEYWORDS{{
                      {{"auto", EngineChoice::Auto},
                       {"kernels", EngineChoice::Kernels},
                       {"portable", EngineChoice::Portable}});
+     }},
+    {"precision", "float32, tf32 or fp16x3",
+     [](Options &options, const std::string &value) {
+       const auto found = kernels::find_precision(value);
+       options.precision = found.value_or(options.precision);
+       return found.has_value();
      }},
     {"exchange", "auto, host or device",
      [](Options &options, const std::string &value) {

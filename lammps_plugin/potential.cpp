@@ -78,6 +78,26 @@ std::string obstacle(const ScriptedModel &model)
   return "";
 }
 
+void check_precision(const Options &options, const ScriptedModel &model, bool kernels_serve)
+{
+  using kernels::Precision;
+  if (options.precision == Precision::Float32) return;
+  const std::string start =
+      std::string("pair_style uma: precision ") + kernels::word(options.precision);
+  if (model.dtype() != at::kFloat) {
+    throw std::runtime_error(start + " must have a file in float32, found " +
+                             model.metadata().dtype + "; leave precision out");
+  }
+  if (!model.device().is_cuda()) {
+    throw std::runtime_error(start + " must run on cuda, found " + model.device().str() +
+                             "; use precision float32");
+  }
+  if (options.precision == Precision::FP16x3 && !kernels_serve) {
+    throw std::runtime_error(start + " must have engine kernels, found portable; use precision "
+                                     "float32, or see with engine kernels what these need");
+  }
+}
+
 }    // namespace
 
 Potential::Potential(const std::string &file, const Options &options, Placement placement) :
@@ -97,6 +117,7 @@ Potential::Potential(const std::string &file, const Options &options, Placement 
     throw std::runtime_error("pair_style uma: engine kernels needs kernels, but " + missing +
                              "; use engine auto or portable");
   }
+  check_precision(options_, model_, missing.empty() && options_.engine != EngineChoice::Portable);
 }
 
 int Potential::atomic_number(const std::string &symbol) const
@@ -129,13 +150,14 @@ void Potential::set_composition(const std::vector<int64_t> &counts)
 void Potential::merge(const std::vector<int64_t> &counts)
 {
   const auto start = std::chrono::steady_clock::now();
+  const kernels::Float32Products products(kernels::Precision::Float32);
   auto per_number = at::zeros({model_.max_num_elements()}, at::kLong);
   for (size_t z = 0; z < counts.size(); z++) per_number[int64_t(z)] = counts[z];
   model_.merge(per_number, *options_.charge, *options_.spin);
   if (options_.engine == EngineChoice::Portable || !obstacle(model_).empty()) {
     stages_ = std::make_unique<PortableStages>(model_);
   } else {
-    stages_ = kernels::EdgeStages::make(model_.weights());
+    stages_ = kernels::EdgeStages::make(model_.weights(), "", options_.precision);
   }
   merges_.seconds +=
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -183,6 +205,7 @@ void Potential::set_candidates(EdgeGraph::Candidates candidates, const std::vect
 
 Result Potential::evaluate(const double *positions, int64_t num_atoms, bool with_atom_virials)
 {
+  const kernels::Float32Products products(options_.precision);
   graph_.update(on_device(positions, num_atoms));
   if (natoms_ > 0) {
     const auto &plan = plan_(graph_.num_edges(), *stages_);
@@ -254,12 +277,12 @@ std::string Potential::description(MPI_Comm world) const
   return fmt::format("pair_style uma: model {}, task {}, charge {}, spin {}, {}, cutoff {} A\n"
                      "  composition: {} ({} atoms){}\n"
                      "  devices: {}\n"
-                     "  engine: {}\n"
+                     "  engine: {}, precision {}\n"
                      "  memory: {}, chunks of {} edges\n",
                      record.model_id, record.task, *options_.charge, *options_.spin, record.dtype,
                      record.cutoff, formula(counts_), natoms_,
                      record.composition ? ", merged at export" : "", describe_devices(world),
-                     describe_engine(), describe_memory(world),
+                     describe_engine(), describe_precision(), describe_memory(world),
                      range(gather(plan_.latest().chunk, world)));
 }
 
@@ -286,6 +309,11 @@ std::string Potential::describe_engine() const
   if (options_.engine == EngineChoice::Portable) return "portable";
   const auto missing = obstacle(model_);
   return missing.empty() ? "kernels" : fmt::format("portable ({})", missing);
+}
+
+std::string Potential::describe_precision() const
+{
+  return model_.dtype() == at::kFloat ? kernels::word(options_.precision) : metadata().dtype;
 }
 
 std::string Potential::describe_memory(MPI_Comm world) const

@@ -80,6 +80,7 @@ class Potential {
   Result read(const Evaluation &evaluation, int64_t num_atoms, bool with_atom_virials) const;
   std::string describe_devices(MPI_Comm world) const;
   std::string describe_engine() const;
+  std::string describe_precision() const;
   std::string describe_memory(MPI_Comm world) const;
   void check_composition(const std::vector<int64_t> &counts) const;
   std::string formula(const std::vector<int64_t> &counts) const;

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,22 @@ from conftest import DATA, VARIANTS, checkpoint
 from lammps_runs import STATIC, Block, in_a_box, launch, read_prediction
 from structures import structure
 from test_failures import _ranks_of, _wait_for, running
+from test_gpu_kernels import wide_model
+from test_kernels import cluster, evaluate_portably
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ipi_driver.options import Options
 from ipi_driver.potential import UMAPotential
 from ipi_driver.wire.protocol import Structures
 from uma_md import UMACalculator
+from uma_md.edge_stages import KernelStages
 from uma_md.evaluator import Evaluator
+from uma_md.exchange import LocalExchange
+from uma_md.graph import Graph
+from uma_md.kernels import library
+from uma_md.memory import Keep, Plan
+from uma_md.options import PRECISIONS
+from uma_md.precision import products
 
 pytestmark = [
     pytest.mark.gpu,
@@ -84,6 +94,34 @@ def test_checkpoints_give_the_numbers_of_the_cpu(variant, dtype, device, calcula
         assert calculator.device == device
         expected = calculators(variant, task)
         compare(OF_TASKS.get(task, OF_OTHERS), calculator, expected, dtype)
+
+
+def test_precisions_give_what_they_promise(device):
+    """Those of float32 also where a program has switched TF32 on for itself."""
+    if device.type != "cuda" or not library.load():
+        pytest.skip("needs CUDA and the kernels")
+    model, graph = wide_model(), cluster(12, torch.float32)
+    exact = evaluate_portably(
+        deepcopy(model).double(), graph._replace(vectors=graph.vectors.double())
+    )
+    model.to(device)
+    graph = Graph(*(part.to(device) for part in graph))
+    errors: dict[str, float] = {}
+    torch.backends.cuda.matmul.fp32_precision = "tf32"
+    try:
+        for precision in PRECISIONS:
+            edges = KernelStages(model, precision=precision)
+            with products("float32"):
+                edges.merge()
+            with products(precision):
+                found = Evaluator(model, edges)(graph, LocalExchange(), Plan(Keep.ALL, 10**6))
+            errors[precision] = float((found.gradients.cpu() - exact.gradients).abs().max())
+    finally:
+        torch.backends.cuda.matmul.fp32_precision = "none"
+    size = float(exact.gradients.abs().max())
+    assert errors["float32"] < 1e-5 * size
+    assert errors["fp16x3"] < 3 * errors["float32"]
+    assert 10 * errors["float32"] < errors["tf32"] < 0.1 * size
 
 
 @pytest.mark.parametrize("merge", [None, MERGED_FOR])

@@ -9,6 +9,7 @@ import ctypes
 import re
 import shlex
 import subprocess
+from copy import deepcopy
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -49,10 +50,10 @@ def driver(tmp_path_factory) -> str:
 class OnStandIn:
     """A model's evaluations by the kernels for GPUs."""
 
-    def __init__(self, model: UMA, driver: str) -> None:
-        edges = KernelStages(model, driver)
-        edges.merge()
-        self._evaluator = Evaluator(model, edges)
+    def __init__(self, model: UMA, driver: str, precision: str = "float32") -> None:
+        self.edges = KernelStages(model, driver, precision)
+        self.edges.merge()
+        self._evaluator = Evaluator(model, self.edges)
 
     def __call__(self, graph: Graph, keep: Keep = Keep.ALL, chunk: int = 10**6) -> Evaluation:
         return self._evaluator(graph, LocalExchange(), Plan(keep, chunk))
@@ -116,6 +117,68 @@ def test_on_gpus_too_each_run_gives_the_same_bits_in_both_precisions(driver):
         assert torch.equal(first.gradients, second.gradients)
         assert torch.equal(first.energies, second.energies)
         assert_same(first, evaluate_portably(model, graph), tolerance)
+
+
+def wide_model() -> UMA:
+    """A network whose factors are wide enough to be split into halves, some of odd width."""
+    sizes: dict[str, Any] = {"channels": 48, "hidden_channels": 47, "edge_channels": 9}
+    return make_model(replace(ODD, mmax=1, **sizes, **PLAIN), torch.float32)
+
+
+@needs_library
+def test_products_of_halves_are_about_as_precise_as_float32(driver):
+    model, graph = wide_model(), cluster(12, torch.float32)
+    exact = evaluate_portably(
+        deepcopy(model).double(), graph._replace(vectors=graph.vectors.double())
+    )
+    errors, bits = {}, {}
+    for precision in ("float32", "fp16x3"):
+        evaluate = OnStandIn(model, driver, precision)
+        bits[precision] = evaluate(graph).gradients
+        errors[precision] = (bits[precision] - exact.gradients).abs().max()
+        for keep, chunk in ((Keep.FIRST, 50), (Keep.NOTHING, 7)):
+            assert_same(evaluate(graph, keep, chunk), evaluate(graph), 1e-5)
+    assert not torch.equal(*bits.values())
+    assert errors["fp16x3"] <= 3 * errors["float32"]
+
+
+@needs_library
+def test_factors_beyond_the_range_of_halves_give_no_finite_number(driver):
+    model, graph = wide_model(), cluster(12, torch.float32)
+    for precision, is_finite in (("float32", True), ("fp16x3", False)):
+        edges = OnStandIn(model, driver, precision).edges
+        edges.start(graph, Plan(Keep.ALL, 10**6))
+        for sign in (1, -1):
+            h = torch.full((12, 9, 48), 1.0)
+            h[3, :, 5] = sign * 1e7
+            messages = edges.messages(0, h)
+            rows = graph.receivers[(graph.senders == 3) | (graph.receivers == 3)].unique()
+            found = messages[rows].isfinite()
+            assert found.all() if is_finite else not found.any()
+
+
+@needs_library
+def test_weights_beyond_the_range_of_halves_are_refused(driver):
+    for value in (7e4, float("nan")):
+        model = wide_model()
+        model.message_weights(1)[-1][0, 0] = value
+        OnStandIn(model, driver)
+        with pytest.raises(RuntimeError, match="weights up to 65504 with precision fp16x3: use"):
+            OnStandIn(model, driver, "fp16x3")
+
+
+@needs_library
+def test_halves_take_memory_that_is_said(driver):
+    model, graph = wide_model(), cluster(12, torch.float32)
+    plain, halves = (OnStandIn(model, driver, word) for word in ("float32", "fp16x3"))
+    for evaluate in (plain, halves):
+        evaluate(graph)
+    more = [
+        getattr(halves.edges.footprint, name) - getattr(plain.edges.footprint, name)
+        for name in ("at_work", "held")
+    ]
+    widest = 5 * 2 * 48  # what the radial network gives: for both ends each degree and |m|
+    assert more == [4 * widest, 4 * widest * len(graph.senders)]
 
 
 @needs_library

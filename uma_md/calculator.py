@@ -158,6 +158,11 @@ class UMACalculator(Calculator):
         return self._potential.engine
 
     @property
+    def precision(self) -> str:
+        """What products of matrices are computed in, as the option says, or ``float64``."""
+        return self._potential.precision
+
+    @property
     def metadata(self) -> Metadata:
         """What the model says of itself."""
         return self._potential.metadata

@@ -209,12 +209,15 @@ class KernelStages:
         comes first.
     driver
         A library in place of a GPU's driver and compiler, for tests.
+    precision
+        One of ``uma_md.options.PRECISIONS``.
     """
 
     name = "kernels"
 
-    def __init__(self, model: Any, driver: str = "") -> None:
+    def __init__(self, model: Any, driver: str = "", precision: str = "float32") -> None:
         self.model = model
+        self._precision = precision
         self._driver = driver
         self._kept: dict[Keep, int] = {}
 
@@ -230,6 +233,7 @@ class KernelStages:
             [self.model.node_weights(layer) for layer in layers],
             self.model.readout_weights(),
             self._driver,
+            self._precision,
         )
         self._kept = {keep: self._stages.bytes_per_edge(keep.value) for keep in Keep}
 
@@ -296,7 +300,11 @@ class KernelStages:
 
 
 def make_stages(
-    model: Any, engine: str, device: torch.device, bytes_per_edge: int
+    model: Any,
+    engine: str,
+    device: torch.device,
+    bytes_per_edge: int,
+    precision: str = "float32",
 ) -> PortableStages | KernelStages:
     """Edge stages of a merged model by an engine.
 
@@ -308,6 +316,8 @@ def make_stages(
     device
     bytes_per_edge
         As for ``PortableStages``.
+    precision
+        As for ``KernelStages``.
 
     Raises
     ------
@@ -319,7 +329,7 @@ def make_stages(
         raise ValueError(f"engine kernels must {missing}, or take engine portable")
     if engine == "portable" or missing:
         return PortableStages(model, bytes_per_edge)
-    return KernelStages(model)
+    return KernelStages(model, precision=precision)
 
 
 def _why_not(model: Any, device: torch.device) -> str:

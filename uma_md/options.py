@@ -15,6 +15,7 @@ from uma_md.config import CHARGE_RANGE, SPIN_RANGE, check_integer
 DTYPE_NAMES = ("float32", "float64")
 RECOMPUTE = ("auto", "on", "off")
 ENGINES = ("auto", "kernels", "portable")
+PRECISIONS = ("float32", "tf32", "fp16x3")
 
 
 def _option(default: Any, kind: type, meaning: str, choices: tuple[str, ...] = ()) -> Any:
@@ -61,6 +62,13 @@ class RunOptions:
         "the kernels where they are compiled.",
         ENGINES,
     )
+    precision: str = _option(
+        "float32",
+        str,
+        "Products in dtype float32: in float32; on CUDA in tf32, faster and less precise; or, by "
+        "kernels on CUDA, in fp16x3: three of half precision, about as precise as float32.",
+        PRECISIONS,
+    )
     charge: int | None = _option(
         None, int, "Total charge in e; by default the structure's, or else the model's."
     )
@@ -80,6 +88,8 @@ class RunOptions:
             raise ValueError(f"recompute must be auto, on or off, found {self.recompute!r}")
         if self.engine not in ENGINES:
             raise ValueError(f"engine must be auto, kernels or portable, found {self.engine!r}")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision must be float32, tf32 or fp16x3, found {self.precision!r}")
         if self.chunk is not None and self.chunk < 1:
             raise ValueError(f"chunk must be 1 or more edges, found {self.chunk}")
         for name, limits in (("charge", CHARGE_RANGE), ("spin", SPIN_RANGE)):

@@ -17,6 +17,7 @@ from uma_md.graph import Graph
 from uma_md.loading import DTYPES, counts_tensor, load_model
 from uma_md.memory import MemoryPlanner
 from uma_md.options import RunOptions
+from uma_md.precision import check_precision, products
 from uma_md.properties import Properties, atomic_forces, read, virials
 from uma_md.system import check_finite_results, count_elements
 
@@ -63,8 +64,11 @@ class Potential:
         self.network, self.metadata = load_model(
             model, task, options.dtype, device, trust_code=options.trust_code
         )
-        edges = make_stages(self.network, options.engine, device, self.metadata.bytes_per_edge)
+        where = device, self.metadata.bytes_per_edge
+        edges = make_stages(self.network, options.engine, *where, options.precision)
         self.engine = edges.name
+        self._products = options.precision
+        check_precision(self._products, self.metadata.dtype, device, self.engine)
         self._evaluator = Evaluator(self.network, edges)
         self._plan = MemoryPlanner(
             options.recompute,
@@ -74,6 +78,11 @@ class Potential:
             sharers,
         )
         self._merged_for: tuple[dict[str, int], int, int] | None = None
+
+    @property
+    def precision(self) -> str:
+        """What products of matrices are computed in, one of ``PRECISIONS`` or ``float64``."""
+        return self._products if self.metadata.dtype == "float32" else self.metadata.dtype
 
     def merge(self, atomic_numbers: Sequence[int] | np.ndarray, charge: int, spin: int) -> None:
         """Fit the network to a system, unless it is the one that it is fitted to.
@@ -89,7 +98,7 @@ class Potential:
         self.metadata.check_elements(atomic_numbers)
         self.metadata.check_system(*system)
         self._merged_for = None
-        with torch.no_grad():
+        with torch.no_grad(), products("float32"):
             table = counts_tensor(system[0], self.network.max_num_elements)
             self.network.merge(table, charge, spin)
             self._evaluator.edges.merge()
@@ -106,7 +115,8 @@ class Potential:
         self._check_single_atoms(graph)
         graph = graph._replace(vectors=graph.vectors.to(DTYPES[self.metadata.dtype]))
         plan = self._plan(len(graph.senders), self._evaluator.edges.footprint)
-        return self._evaluator(graph, exchange or LocalExchange(), plan)
+        with products(self._products):
+            return self._evaluator(graph, exchange or LocalExchange(), plan)
 
     def _check_single_atoms(self, graph: Graph) -> None:
         """Refuse systems of one atom without neighbors, on the process that owns it."""

@@ -36,6 +36,10 @@ class Engine(Protocol):
         """What computes messages, ``kernels`` or ``portable``."""
 
     @property
+    def precision(self) -> str:
+        """What products of matrices are computed in, as the option says, or ``float64``."""
+
+    @property
     def built(self) -> int:
         """Neighbor lists made so far."""
 
@@ -96,6 +100,11 @@ class LocalEngine:
     def engine(self) -> str:
         """What computes messages, ``kernels`` or ``portable``."""
         return self.potential.engine
+
+    @property
+    def precision(self) -> str:
+        """What products of matrices are computed in, as the option says, or ``float64``."""
+        return self.potential.precision
 
     @property
     def built(self) -> int:

@@ -105,6 +105,11 @@ class RankedEngine:
         return self._local.engine
 
     @property
+    def precision(self) -> str:
+        """What products of matrices are computed in, as the option says, or ``float64``."""
+        return self._local.precision
+
+    @property
     def built(self) -> int:
         """Neighbor lists that this rank took part in making."""
         return self._local.built + sum(team.built for team in self._teams.values())

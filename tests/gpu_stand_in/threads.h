@@ -11,6 +11,23 @@
 #define __device__
 #define UMA_KERNEL(name, Arguments) extern "C" void name(const Arguments<Real> &p)
 
+#define UMA_TO_HALF(bits, x) bits = stand_in::to_half(x)
+#define UMA_FROM_HALF(x, bits) x = stand_in::from_half(bits)
+
+namespace stand_in {
+
+static unsigned short to_half(float x)
+{
+  return __builtin_bit_cast(unsigned short, _Float16(x));
+}
+
+static float from_half(unsigned short bits)
+{
+  return __builtin_bit_cast(_Float16, bits);
+}
+
+}    // namespace stand_in
+
 struct Index {
   unsigned x, y;
 };

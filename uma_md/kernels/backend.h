@@ -19,8 +19,8 @@ template <class T> class Backend {
  public:
   virtual ~Backend() = default;
 
-  // Columns of the panels that products take weights in; 0 takes the matrix as it is.
-  virtual int panel() const = 0;
+  // How products take weights.
+  virtual Packing packing() const = 0;
 
   // Before all that follow.
   virtual void prepare(const Constants<T> &constants) = 0;
@@ -34,6 +34,10 @@ template <class T> class Backend {
 
   virtual EdgeOrder order(const Edges &edges, const Constants<T> &constants,
                           int64_t chunk) const = 0;
+
+  // Bytes that products take: of an edge that is worked on, and held.
+  virtual int64_t bytes_at_work() const { return 0; }
+  virtual int64_t bytes_held() const { return 0; }
 
   // How many blocks of edges or nodes are worked on at a time.
   virtual int concurrency() const = 0;
@@ -50,7 +54,8 @@ template <class T> std::unique_ptr<Backend<T>> cpu_backend();
 
 // driver: as for GpuProgram.
 template <class T>
-std::unique_ptr<Backend<T>> gpu_backend(at::Device device, const std::string &driver);
+std::unique_ptr<Backend<T>> gpu_backend(at::Device device, const std::string &driver,
+                                        Precision precision);
 
 }    // namespace uma::kernels
 

@@ -90,7 +90,7 @@ template <class T> Products<T> find_products()
 
 template <class T> class CpuBackend final : public Backend<T> {
  public:
-  int panel() const override { return products_.panel; }
+  Packing packing() const override { return {products_.panel}; }
   void prepare(const Constants<T> &) override {}
   Kernels<T> &kernels() override { return kernels_; }
   NodeKernels<T> &node_kernels() override { return node_kernels_; }

@@ -50,7 +50,7 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
  public:
   EdgeStagesOf(const Weights &weights, std::unique_ptr<Backend<T>> backend) :
       backend_(std::move(backend)),
-      network_(weights, backend_->panel()),
+      network_(weights, backend_->packing()),
       constants_(make_constants<T>(network_.sizes, network_.cutoff)),
       options_(network_.centers.options()),
       kept_(network_.layers.size())
@@ -76,12 +76,12 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
     const int64_t widths = constants_.ends.width + 2 * constants_.scale.width + 2 * p_width() +
                            constants_.hidden.width + 2 * constants_.out.width +
                            4 * network_.sizes.edge_channels + network_.sizes.num_basis;
-    return widths * int64_t(sizeof(T));
+    return widths * int64_t(sizeof(T)) + backend_->bytes_at_work();
   }
 
   int64_t bytes_held() const override
   {
-    int64_t bytes = 0;
+    int64_t bytes = backend_->bytes_held();
     for (const Workspace &w : workspaces_) bytes += w.bytes();
     for (const Kept &k : kept_) bytes += k.p.bytes() + k.y.bytes();
     return bytes;
@@ -402,11 +402,11 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
 
 template <class T>
 std::unique_ptr<EdgeStages> make_of(const Weights &weights, at::Device device,
-                                    const std::string &driver)
+                                    const std::string &driver, Precision precision)
 {
   const bool on_host = device.is_cpu() && driver.empty();
-  return std::make_unique<EdgeStagesOf<T>>(weights, on_host ? cpu_backend<T>()
-                                                            : gpu_backend<T>(device, driver));
+  return std::make_unique<EdgeStagesOf<T>>(
+      weights, on_host ? cpu_backend<T>() : gpu_backend<T>(device, driver, precision));
 }
 
 }    // namespace
@@ -416,7 +416,8 @@ bool EdgeStages::supports(at::Device device)
   return device.is_cpu() || (device.is_cuda() && GpuProgram::is_possible());
 }
 
-std::unique_ptr<EdgeStages> EdgeStages::make(const Weights &weights, const std::string &driver)
+std::unique_ptr<EdgeStages> EdgeStages::make(const Weights &weights, const std::string &driver,
+                                             Precision precision)
 {
   if (weights.edges.empty()) throw std::runtime_error("the kernels take weights");
   const Tensor &sample = weights.edges[0];
@@ -426,8 +427,9 @@ std::unique_ptr<EdgeStages> EdgeStages::make(const Weights &weights, const std::
   const at::AutoDispatchBelowADInplaceOrView no_autograd;
   const auto device = sample.device();
   const c10::DeviceGuard guard(device);
-  if (sample.scalar_type() == at::kDouble) return make_of<double>(weights, device, driver);
-  if (sample.scalar_type() == at::kFloat) return make_of<float>(weights, device, driver);
+  if (sample.scalar_type() == at::kDouble)
+    return make_of<double>(weights, device, driver, precision);
+  if (sample.scalar_type() == at::kFloat) return make_of<float>(weights, device, driver, precision);
   throw std::runtime_error("there are kernels for float32 and float64");
 }
 

@@ -5,6 +5,8 @@
 #ifndef UMA_KERNELS_EDGE_STAGES_H
 #define UMA_KERNELS_EDGE_STAGES_H
 
+#include "precision.h"
+
 #include <ATen/core/Tensor.h>
 #include <c10/core/Device.h>
 #include <cstdint>
@@ -42,7 +44,8 @@ class __attribute__((visibility("default"))) EdgeStages {
 
   // driver: a library that stands in for a GPU's driver and compiler, for tests.
   // Throws std::runtime_error for weights or a device that there are no kernels for.
-  static std::unique_ptr<EdgeStages> make(const Weights &weights, const std::string &driver = "");
+  static std::unique_ptr<EdgeStages> make(const Weights &weights, const std::string &driver = "",
+                                          Precision precision = Precision::Float32);
   virtual ~EdgeStages() = default;
 
   // Bytes that an edge keeps in each layer.

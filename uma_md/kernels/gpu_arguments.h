@@ -71,6 +71,13 @@ template <class T> struct SumEnds {
   T *g_h;
 };
 
+// Rows of 'columns' numbers, as high and low halves in rows of twice as many (halves.h).
+template <class T> struct Split {
+  int num, columns, stride;
+  const T *x;
+  unsigned *halves;    // two each
+};
+
 template <class T> struct Gate {
   Constants<T> constants;
   int num;

@@ -4,8 +4,10 @@
 #include "backend.h"
 #include "gpu_arguments.h"
 #include "gpu_program.h"
+#include "halves.h"
 
 #include <ATen/ops/addmm.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/mm.h>
 #include <algorithm>
@@ -111,6 +113,11 @@ template <class T> class GpuKernels final : public Kernels<T>, public NodeKernel
                     gpu::RotateOutReverse<T>{constants, layout, factor, block, y, g_rows, g_y});
   }
 
+  void split(int rows, int columns, const T *x, int stride, unsigned *halves)
+  {
+    program_.launch("uma_split", group_each(rows), gpu::Split<T>{rows, columns, stride, x, halves});
+  }
+
   void sum_onto_senders(int, const int *, const int *, const int *, int, const T *, T *) override {}
 
   void run(const NormArguments<T> &a) override { launch_nodes("uma_norm", a); }
@@ -171,13 +178,25 @@ template <class T> class GpuKernels final : public Kernels<T>, public NodeKernel
 
 template <class T> class GpuBackend final : public Backend<T> {
  public:
-  GpuBackend(at::Device device, std::string driver) : device_(device), driver_(std::move(driver)) {}
+  GpuBackend(at::Device device, std::string driver, Precision precision) :
+      device_(device),
+      driver_(std::move(driver)),
+      takes_halves_(std::is_same_v<T, float> && precision == Precision::FP16x3)
+  {
+  }
 
-  int panel() const override { return 0; }
+  Packing packing() const override { return {0, takes_halves_}; }
 
   void prepare(const Constants<T> &constants) override
   {
     kernels_ = std::make_unique<GpuKernels<T>>(constants.sizes, device_, driver_);
+    widest_ = constants.scale.width;
+    for (const Layout *layout : {&constants.ends, &constants.hidden, &constants.out}) {
+      widest_ = std::max(widest_, layout->start[1] + constants.gates);
+      for (int m = 1; m <= constants.sizes.mmax; m++) {
+        widest_ = std::max(widest_, layout->start[m + 1] - layout->start[m]);
+      }
+    }
   }
 
   Kernels<T> &kernels() override { return *kernels_; }
@@ -186,14 +205,22 @@ template <class T> class GpuBackend final : public Backend<T> {
   void multiply(int rows, const T *x, int x_stride, const PackedMatrix<T> &matrix, const T *bias,
                 T *out, int out_stride) const override
   {
-    auto result = view(out, rows, matrix.columns, out_stride);
-    const auto factor = view(x, rows, matrix.inner, x_stride);
-    const auto weights = view(matrix.panels, matrix.inner, matrix.columns, matrix.columns);
+    auto result = view(out, {rows, matrix.columns}, {out_stride, 1});
+    const auto biases = bias ? view(bias, {matrix.columns}, {1}) : at::Tensor();
+    if (matrix.halves != nullptr) {
+      multiply_halves(rows, x, x_stride, matrix, biases, result);
+      return;
+    }
+    const auto factor = view(x, {rows, matrix.inner}, {x_stride, 1});
+    const auto weights = view(matrix.panels, {matrix.inner, matrix.columns}, {1, matrix.inner});
     if (bias == nullptr)
       at::mm_out(result, factor, weights);
     else
-      at::addmm_out(result, view(bias, 1, matrix.columns, matrix.columns)[0], factor, weights);
+      at::addmm_out(result, biases, factor, weights);
   }
+
+  int64_t bytes_at_work() const override { return takes_halves_ ? widest_ * 2 * HALF : 0; }
+  int64_t bytes_held() const override { return halves_.defined() ? int64_t(halves_.nbytes()) : 0; }
 
   EdgeOrder order(const Edges &edges, const Constants<T> &, int64_t chunk) const override
   {
@@ -211,29 +238,69 @@ template <class T> class GpuBackend final : public Backend<T> {
   }
 
  private:
-  at::Tensor view(const T *numbers, int64_t rows, int64_t columns, int64_t stride) const
+  static constexpr int64_t HALF = 2;    // bytes
+
+  template <class Number>
+  at::Tensor view(const Number *numbers, at::IntArrayRef sizes, at::IntArrayRef strides) const
   {
-    return at::for_blob(const_cast<T *>(numbers), {rows, columns})
-        .strides({stride, 1})
-        .options(at::TensorOptions().dtype(c10::CppTypeToScalarType<T>::value).device(device_))
+    return at::for_blob(const_cast<Number *>(numbers), sizes)
+        .strides(strides)
+        .options(at::TensorOptions().dtype(c10::CppTypeToScalarType<Number>::value).device(device_))
         .target_device(device_)
         .make_tensor();
   }
 
+  // out = high Weights_high + (high Weights_low + low Weights_high) / HALVES_SCALE + bias
+  void multiply_halves(int rows, const T *x, int x_stride, const PackedMatrix<T> &matrix,
+                       const at::Tensor &bias, at::Tensor &out) const
+  {
+    const int64_t inner = matrix.inner, width = 2 * inner;
+    if (!halves_.defined() || halves_.numel() < rows * width) {
+      halves_ = at::Tensor();    // first free, then allocate
+      halves_ = at::empty({rows * width}, out.options().dtype(at::kHalf));
+    }
+    kernels_->split(rows, matrix.inner, x, x_stride, static_cast<unsigned *>(halves_.data_ptr()));
+    const auto factor = halves_.narrow(0, 0, rows * width).view({rows, width});
+    const auto weights =
+        view(static_cast<const at::Half *>(matrix.halves), {width, matrix.columns}, {1, width});
+    if (bias.defined()) out.copy_(bias.expand_as(out));
+    add_product(factor.narrow(1, 0, inner), weights.narrow(0, inner, inner), bias.defined(), 1,
+                out);
+    add_product(factor, weights, true, 1 / HALVES_SCALE, out);
+  }
+
+  // out = (out) + alpha factor weights, of halves, with sums in float32.
+  void add_product(const at::Tensor &factor, const at::Tensor &weights, bool add, float alpha,
+                   at::Tensor &out) const
+  {
+    if (device_.is_cpu())    // where a stand-in runs
+      out.addmm_(factor.to(at::kFloat), weights.to(at::kFloat), add ? 1 : 0, alpha);
+    else if (add)
+      at::addmm_outf(out, factor, weights, at::kFloat, 1, alpha, out);
+    else
+      at::mm_outf(factor, weights, at::kFloat, out);
+  }
+
   at::Device device_;
   std::string driver_;
+  bool takes_halves_;
+  int widest_ = 0;    // columns of a factor
   std::unique_ptr<GpuKernels<T>> kernels_;
+  mutable at::Tensor halves_;    // of the factors
 };
 
 }    // namespace
 
 template <class T>
-std::unique_ptr<Backend<T>> gpu_backend(at::Device device, const std::string &driver)
+std::unique_ptr<Backend<T>> gpu_backend(at::Device device, const std::string &driver,
+                                        Precision precision)
 {
-  return std::make_unique<GpuBackend<T>>(device, driver);
+  return std::make_unique<GpuBackend<T>>(device, driver, precision);
 }
 
-template std::unique_ptr<Backend<float>> gpu_backend<float>(at::Device, const std::string &);
-template std::unique_ptr<Backend<double>> gpu_backend<double>(at::Device, const std::string &);
+template std::unique_ptr<Backend<float>> gpu_backend<float>(at::Device, const std::string &,
+                                                            Precision);
+template std::unique_ptr<Backend<double>> gpu_backend<double>(at::Device, const std::string &,
+                                                              Precision);
 
 }    // namespace uma::kernels

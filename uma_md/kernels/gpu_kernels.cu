@@ -11,7 +11,14 @@
 
 #define UMA_GPU
 #include "gpu_arguments.h"
+#include "halves.h"
 #include "node_kernels.h"
+
+// CUDA's header of half precision is not at hand when this is compiled.
+#ifndef UMA_TO_HALF
+#define UMA_TO_HALF(bits, x) asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(x))
+#define UMA_FROM_HALF(x, bits) asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(bits))
+#endif
 
 #ifndef UMA_KERNEL
 #define UMA_KERNEL(name, Arguments) extern "C" __global__ void name(const Arguments<Real> p)
@@ -150,7 +157,35 @@ __device__ inline void reverse_end(const RotateInReverse<Real> &p, int e, int en
                                      p.g_scale + scales, static_cast<Real *>(nullptr), torque);
 }
 
+// The bits of the high and the low half of a number.
+struct Halves {
+  unsigned short high, low;
+};
+
+__device__ inline Halves split(float x)
+{
+  Halves halves;
+  float high;
+  UMA_TO_HALF(halves.high, x);
+  UMA_FROM_HALF(high, halves.high);
+  UMA_TO_HALF(halves.low, (x - high) * HALVES_SCALE);
+  return halves;
+}
+
 }    // namespace
+
+UMA_KERNEL(uma_split, Split)
+{
+  const int row = index(), pairs = p.columns / 2;
+  if (row >= p.num) return;
+  const Real *x = p.x + int64(row) * p.stride;
+  unsigned *high = p.halves + int64(row) * p.columns, *low = high + pairs;
+  for (int k = threadIdx.x; k < pairs; k += UMA_GROUP) {
+    const Halves first = split(float(x[2 * k])), second = split(float(x[2 * k + 1]));
+    high[k] = first.high | unsigned(second.high) << 16;
+    low[k] = first.low | unsigned(second.low) << 16;
+  }
+}
 
 UMA_KERNEL(uma_geometry, Geometry)
 {

@@ -15,10 +15,11 @@ using Tensors = std::vector<Tensor>;
 class Holder final : public torch::CustomClassHolder {
  public:
   Holder(int64_t lmax, double cutoff, Tensors edges, std::vector<Tensors> layers,
-         std::vector<Tensors> nodes, Tensors readout, const std::string &driver) :
+         std::vector<Tensors> nodes, Tensors readout, const std::string &driver,
+         const std::string &precision) :
       stages_(EdgeStages::make(
           {lmax, cutoff, std::move(edges), std::move(layers), std::move(nodes), std::move(readout)},
-          driver))
+          driver, find_precision(precision).value()))
   {
   }
 
@@ -69,7 +70,7 @@ TORCH_LIBRARY(uma_md, library)
               [](at::Device device) { return EdgeStages::supports(device); });
   library.class_<Holder>("EdgeStages")
       .def(torch::init<int64_t, double, Tensors, std::vector<Tensors>, std::vector<Tensors>,
-                       Tensors, std::string>())
+                       Tensors, std::string, std::string>())
       .def("bytes_per_edge", &Holder::bytes_per_edge)
       .def("bytes_at_work", &Holder::bytes_at_work)
       .def("bytes_held", &Holder::bytes_held)

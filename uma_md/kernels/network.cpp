@@ -2,7 +2,10 @@
 
 #include "network.h"
 
+#include "halves.h"
+
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/zeros.h>
 #include <stdexcept>
@@ -27,42 +30,55 @@ int64_t filled_up(int64_t columns, int panel)
   return panel == 0 ? columns : (columns + panel - 1) / panel * panel;
 }
 
-// (in, out) in panels of columns, filled up with zeros; without panels, as it is.
+// (in, out) in panels of columns, filled up with zeros; without panels, column by column.
 Tensor pack(const Tensor &matrix, int panel)
 {
-  if (panel == 0) return matrix.contiguous();
+  if (panel == 0) return matrix.t().contiguous();
   const int64_t in = matrix.size(0), out = matrix.size(1), panels = filled_up(out, panel) / panel;
   auto filled = at::zeros({in, panels * panel}, matrix.options());
   filled.narrow(1, 0, out).copy_(matrix);
   return filled.view({in, panels, panel}).transpose(0, 1).contiguous();
 }
 
+// The halves of (in, out), column by column; nothing where they do not pay.
+Tensor pack_halves(const Tensor &matrix, Packing packing)
+{
+  if (!packing.halves || !takes_halves(int(matrix.size(0)))) return {};
+  require(matrix.abs().max().item<double>() <= LARGEST_HALF,
+          "weights up to 65504 with precision fp16x3: use precision float32");
+  const auto columns = matrix.t();
+  const auto high = columns.to(at::kHalf);
+  const auto low = ((columns - high.to(columns.scalar_type())) * HALVES_SCALE).to(at::kHalf);
+  return at::cat({low, high}, 1);
+}
+
 // 'w' has for each map weight and bias, with those of a norm between: ten tensors.
 template <class T>
 RadialNetwork<T> make_radial(const std::vector<Tensor> &w, const Tensor &sender_embedding,
-                             const Tensor &receiver_embedding, int panel)
+                             const Tensor &receiver_embedding, Packing packing)
 {
   const int64_t width = sender_embedding.size(1), basis = w[0].size(1) - 2 * width;
   require(basis > 1, "radial networks on two or more Gaussians");
   RadialNetwork<T> radial;
-  radial.first = Map<T>(w[0].narrow(1, 0, basis), Tensor(), panel);
+  radial.first = Map<T>(w[0].narrow(1, 0, basis), Tensor(), packing);
   radial.sender_table = at::matmul(sender_embedding, w[0].narrow(1, basis, width).t());
   radial.receiver_table =
       at::matmul(receiver_embedding, w[0].narrow(1, basis + width, width).t()) + w[1];
   radial.first_norm = {w[2].contiguous(), w[3].contiguous()};
-  radial.second = Map<T>(w[4], w[5], panel);
+  radial.second = Map<T>(w[4], w[5], packing);
   radial.second_norm = {w[6].contiguous(), w[7].contiguous()};
-  radial.third = Map<T>(w[8], w[9], panel);
+  radial.third = Map<T>(w[8], w[9], packing);
   return radial;
 }
 
 // The map and the bias of order 0, then the maps of the others.
 template <class T>
-Convolution<T> make_convolution(const std::vector<Tensor> &w, size_t start, int orders, int panel)
+Convolution<T> make_convolution(const std::vector<Tensor> &w, size_t start, int orders,
+                                Packing packing)
 {
   Convolution<T> convolution;
-  convolution.emplace_back(w[start], w[start + 1], panel);
-  for (int m = 1; m <= orders; m++) convolution.emplace_back(w[start + 1 + m], Tensor(), panel);
+  convolution.emplace_back(w[start], w[start + 1], packing);
+  for (int m = 1; m <= orders; m++) convolution.emplace_back(w[start + 1 + m], Tensor(), packing);
   return convolution;
 }
 
@@ -73,27 +89,27 @@ Norm make_norm(const Tensor &weight, const Tensor &bias)
 
 // weight: (degrees, out, in); the bias is that of degree 0.
 template <class T>
-std::vector<Map<T>> make_maps(const Tensor &weight, const Tensor &bias, int panel)
+std::vector<Map<T>> make_maps(const Tensor &weight, const Tensor &bias, Packing packing)
 {
   std::vector<Map<T>> maps;
   for (int64_t l = 0; l < weight.size(0); l++) {
-    maps.emplace_back(weight[l], l == 0 ? bias : Tensor(), panel);
+    maps.emplace_back(weight[l], l == 0 ? bias : Tensor(), packing);
   }
   return maps;
 }
 
-template <class T> NodeNetwork<T> make_node_network(const std::vector<Tensor> &w, int panel)
+template <class T> NodeNetwork<T> make_node_network(const std::vector<Tensor> &w, Packing packing)
 {
   require(w.size() == NODE, "norms, gates and maps of nodes");
-  return {make_norm(w[0], w[1]), make_norm(w[2], w[3]), Map<T>(w[4], w[5], panel),
-          make_maps<T>(w[6], w[7], panel), make_maps<T>(w[8], w[9], panel)};
+  return {make_norm(w[0], w[1]), make_norm(w[2], w[3]), Map<T>(w[4], w[5], packing),
+          make_maps<T>(w[6], w[7], packing), make_maps<T>(w[8], w[9], packing)};
 }
 
-template <class T> Readout<T> make_readout(const std::vector<Tensor> &w, int panel)
+template <class T> Readout<T> make_readout(const std::vector<Tensor> &w, Packing packing)
 {
   require(w.size() == READOUT, "a norm, three maps and references of the readout");
-  return {make_norm(w[0], w[1]),     Map<T>(w[2], w[3], panel), Map<T>(w[4], w[5], panel),
-          Map<T>(w[6], w[7], panel), w[6].contiguous(),         w[8].to(at::kDouble)};
+  return {make_norm(w[0], w[1]),       Map<T>(w[2], w[3], packing), Map<T>(w[4], w[5], packing),
+          Map<T>(w[6], w[7], packing), w[6].contiguous(),           w[8].to(at::kDouble)};
 }
 
 Sizes find_sizes(const Weights &weights)
@@ -119,36 +135,38 @@ Sizes find_sizes(const Weights &weights)
 }    // namespace
 
 template <class T>
-Map<T>::Map(const Tensor &weight, const Tensor &bias, int panel) :
+Map<T>::Map(const Tensor &weight, const Tensor &bias, Packing packing) :
     in(int(weight.size(1))),
     out(int(weight.size(0))),
-    panels_(pack(weight.t(), panel)),
-    reverse_panels_(pack(weight, panel))
+    panels_(pack(weight.t(), packing.panel)),
+    reverse_panels_(pack(weight, packing.panel)),
+    halves_(pack_halves(weight.t(), packing)),
+    reverse_halves_(pack_halves(weight, packing))
 {
   if (!bias.defined()) return;
-  bias_ = at::zeros({filled_up(out, panel)}, bias.options());
+  bias_ = at::zeros({filled_up(out, packing.panel)}, bias.options());
   bias_.narrow(0, 0, out).copy_(bias);
 }
 
 template <class T>
-Network<T>::Network(const Weights &weights, int panel) :
+Network<T>::Network(const Weights &weights, Packing packing) :
     sizes(find_sizes(weights)),
     cutoff(weights.cutoff),
     centers(weights.edges[2].to(weights.edges[0].scalar_type()).contiguous())
 {
   const Tensor &senders = weights.edges[0], &receivers = weights.edges[1];
   const std::vector<Tensor> radial(weights.edges.begin() + 3, weights.edges.end());
-  first_message = make_radial<T>(radial, senders, receivers, panel);
+  first_message = make_radial<T>(radial, senders, receivers, packing);
   const size_t second = RADIAL + 2 + sizes.mmax;
   for (const auto &w : weights.layers) {
     require(w.size() == second + 2 + sizes.mmax, "layers alike");
-    layers.push_back({make_radial<T>(w, senders, receivers, panel),
-                      make_convolution<T>(w, RADIAL, sizes.mmax, panel),
-                      make_convolution<T>(w, second, sizes.mmax, panel)});
+    layers.push_back({make_radial<T>(w, senders, receivers, packing),
+                      make_convolution<T>(w, RADIAL, sizes.mmax, packing),
+                      make_convolution<T>(w, second, sizes.mmax, packing)});
   }
   require(weights.nodes.size() == layers.size(), "as many updates as messages");
-  for (const auto &w : weights.nodes) nodes.push_back(make_node_network<T>(w, panel));
-  readout = make_readout<T>(weights.readout, panel);
+  for (const auto &w : weights.nodes) nodes.push_back(make_node_network<T>(w, packing));
+  readout = make_readout<T>(weights.readout, packing);
 }
 
 template <class T> Constants<T> make_constants(const Sizes &s, double cutoff)

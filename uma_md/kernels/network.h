@@ -14,17 +14,26 @@ namespace uma::kernels {
 template <class T> class Map {
  public:
   Map() = default;
-  // weight: (out, in). Throws std::runtime_error when the bias has other columns.
-  Map(const at::Tensor &weight, const at::Tensor &bias, int panel);
+  // weight: (out, in). Throws std::runtime_error when the bias has other columns, and for weights
+  // beyond the range of halves where these are taken.
+  Map(const at::Tensor &weight, const at::Tensor &bias, Packing packing);
 
-  PackedMatrix<T> forward() const { return {in, out, panels_.data_ptr<T>()}; }
-  PackedMatrix<T> reverse() const { return {out, in, reverse_panels_.data_ptr<T>()}; }
+  PackedMatrix<T> forward() const { return {in, out, panels_.data_ptr<T>(), data(halves_)}; }
+  PackedMatrix<T> reverse() const
+  {
+    return {out, in, reverse_panels_.data_ptr<T>(), data(reverse_halves_)};
+  }
   const T *bias() const { return bias_.defined() ? bias_.data_ptr<T>() : nullptr; }
 
   int in = 0, out = 0;    // features
 
  private:
-  at::Tensor panels_, reverse_panels_, bias_;
+  static const void *data(const at::Tensor &halves)
+  {
+    return halves.defined() ? halves.const_data_ptr() : nullptr;
+  }
+
+  at::Tensor panels_, reverse_panels_, halves_, reverse_halves_, bias_;
 };
 
 // Scale and shift of a norm.
@@ -62,8 +71,8 @@ template <class T> struct Readout {
 };
 
 template <class T> struct Network {
-  // panel: columns of a packed panel. Throws std::runtime_error for weights of other shapes.
-  Network(const Weights &weights, int panel);
+  // Throws std::runtime_error for weights of other shapes.
+  Network(const Weights &weights, Packing packing);
 
   Sizes sizes{};
   double cutoff = 0;

@@ -9,11 +9,19 @@
 
 namespace uma::kernels {
 
-// A matrix (inner, columns) in panels of a few columns each, the last one filled up with zeros, or
-// as it is where a GPU takes it.
+// How a backend takes weights.
+struct Packing {
+  int panel;              // columns of a panel; 0: no panels
+  bool halves = false;    // two numbers of half precision for each, as well, where these pay
+};
+
+// A matrix (inner, columns) in panels of a few columns each, the last one filled up with zeros.
+// Without panels, for GPUs: column by column, which their libraries multiply fastest.
 template <class T> struct PackedMatrix {
   int inner, columns;
   const T *panels;
+  // Where there are any: column by column 'inner' low parts and 'inner' high ones (halves.h).
+  const void *halves = nullptr;
 };
 
 template <class T> struct Products {
