@@ -96,6 +96,23 @@ def test_checkpoints_give_the_numbers_of_the_cpu(variant, dtype, device, calcula
         compare(OF_TASKS.get(task, OF_OTHERS), calculator, expected, dtype)
 
 
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_each_run_gives_the_same_bits(variant, device):
+    """No sum is left to chance, which takes the kernels."""
+    if not library.load():
+        pytest.skip("the kernels are not compiled")
+    for precision in PRECISIONS if device.type == "cuda" else ("float32",):
+        calculator = UMACalculator(
+            checkpoint(variant), tasks_of(variant)[0], str(device), "float32", precision=precision
+        )
+        atoms, found = structure("cutri:3"), []
+        atoms.calc = calculator
+        for _ in range(3):
+            calculator.reset()
+            found.append((atoms.get_potential_energy(), *atoms.get_forces().flatten()))
+        assert found[0] == found[1] == found[2], precision
+
+
 def test_precisions_give_what_they_promise(device):
     """Those of float32 also where a program has switched TF32 on for itself."""
     if device.type != "cuda" or not library.load():
