@@ -248,7 +248,7 @@ def lammps_steps(bench: Bench) -> None:
     """Milliseconds of a step at constant energy, by ranks on one device."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for dtype in ("float32", "float64"):
+        for dtype in sorted({setting.dtype for setting in IN_LAMMPS}):
             command = ["export", bench.arguments.model, "--task", bench.arguments.task]
             command += ["--dtype", dtype, "-o", folder / f"{dtype}.pt"]
             done = [BIN / "uma-md", *command]
