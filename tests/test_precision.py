@@ -193,10 +193,11 @@ def test_in_lammps_too_what_others_set_does_not_reach_us(engine, exported, tmp_p
     block = Block(structure("water:8"), exported("tiny-1p2p1", dtype="float32"))
     block.style = f"engine {engine}"
     (tmp_path / "in.lmp").write_text(block.setup(tmp_path, 0) + "\nrun 0\n")
+    tests = Path(__file__).parent
     done = subprocess.run(
         [sys.executable, "-c", IN_ONE_PROCESS],
         cwd=tmp_path,
-        env=ONE_THREAD | {"PYTHONPATH": str(Path(__file__).parent)},
+        env=ONE_THREAD | {"PYTHONPATH": f"{tests}:{tests.parent}"},
         capture_output=True,
         text=True,
     )
