@@ -101,7 +101,9 @@ SETTINGS = (
 )
 IN_LAMMPS = SETTINGS[:4]
 LARGEST = Setting(options=(AGAIN, ("chunk", 65536)))
-PRESETS = ("default", "turbo", "turbo float32")  # of fairchem-core; the last without TF32
+# Of fairchem-core, "multigpu" being what was "turbo"; the last without TF32. Its "nitro" takes
+# published files alone.
+PRESETS = ("multigpu", "multigpu float32")
 
 
 @dataclass
