@@ -7,6 +7,7 @@ import resource
 import signal
 import threading
 import time
+from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -91,9 +92,9 @@ def faults_in_the_sweeps():
     atoms = atoms_of("water:32")
     faults = {
         "NaN": lambda: spoiled_bias(calculator, float("nan")),
-        "weights": lambda: single_precision_weights(calculator),
+        "product": lambda: at_the_second_update(calculator, 1, wrong_product),
         "memory": little_memory,
-        "interrupt": lambda: interrupted(calculator),
+        "interrupt": lambda: at_the_second_update(calculator, 1, interrupt),
     }
     found = {}
     for name, fault in faults.items():
@@ -117,13 +118,29 @@ def spoiled_bias(calculator, value):
 
 
 @contextmanager
-def single_precision_weights(calculator):
-    layer = calculator._potential.network.layers[1]
-    kept = layer.node_update
-    if WORLD.rank == 1:
-        layer.node_update = torch.nn.Linear(1, 1)  # of float32
+def at_the_second_update(calculator, rank: int, action: Callable[[], object]):
+    """What a rank does besides before its nodes are updated in the second layer, by any engine."""
+    stages = calculator._potential._evaluator.edges
+    kept = stages.update
+
+    def update(layer, x, m):
+        if layer == 1 and rank == WORLD.rank:
+            action()
+        return kept(layer, x, m)
+
+    stages.update = update
     yield
-    layer.node_update = kept
+    del stages.update
+
+
+def interrupt():
+    """Ctrl-C that reaches this rank alone."""
+    signal.raise_signal(signal.SIGINT)
+
+
+def wrong_product():
+    """Factors of two precisions."""
+    torch.nn.Linear(1, 1)(torch.ones(1, 1, dtype=torch.float64))
 
 
 @contextmanager
@@ -136,17 +153,6 @@ def little_memory():
         resource.setrlimit(resource.RLIMIT_AS, (used + 8 * 2**20, kept[1]))
     yield
     resource.setrlimit(resource.RLIMIT_AS, kept)
-
-
-@contextmanager
-def interrupted(calculator):
-    """Ctrl-C that reaches one rank alone, in its second layer."""
-    layer = calculator._potential.network.layers[1]
-    hook = layer.node_update.register_forward_pre_hook(
-        lambda *_: signal.raise_signal(signal.SIGINT) if WORLD.rank == 1 else None
-    )
-    yield
-    hook.remove()
 
 
 def faults_around_the_sweeps():
@@ -198,17 +204,11 @@ def broken_part(owner, part: str, failure: Exception, rank: int):
 @contextmanager
 def late_interrupt(calculator):
     """Ctrl-C that reaches one rank alone, while it waits for another."""
-    layer = calculator._potential.network.layers[1]
-    hook = layer.node_update.register_forward_pre_hook(
-        lambda *_: time.sleep(1) if WORLD.rank == 0 else None
-    )
     timer = threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT))
     if WORLD.rank == 1:
         timer.start()
-    try:
+    with at_the_second_update(calculator, 0, lambda: time.sleep(1)):
         yield
-    finally:
-        hook.remove()
 
 
 def breakdown():

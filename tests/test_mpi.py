@@ -246,7 +246,7 @@ def test_structures_are_refused_on_all_ranks_alike(name, kind, text, found):
     ("name", "kinds", "text"),
     [
         ("NaN", ["ValueError"] * 4, "energy and forces must be finite, the model gave NaN"),
-        ("weights", ["RuntimeError"] * 4, "mat1 and mat2 must have the same dtype"),
+        ("product", ["RuntimeError"] * 4, "mat1 and mat2 must have the same dtype"),
         ("memory", ["MemoryError"] * 4, "a rank ran out of memory: use more ranks or devices"),
         (
             "interrupt",
