@@ -299,14 +299,13 @@ def lammps(bench: Bench, folder: Path, setting: Setting, ranks: int) -> dict[str
 
 def largest(bench: Bench) -> None:
     """One force call on more and more atoms, messages recomputed, until memory ends."""
-    setting = LARGEST
     for cells in bench.arguments.large:
         atoms = copper(cells)
         bench.release()
-        with failing(bench, "largest", atoms, setting.name) as failed:
-            seconds = force_call(bench, atoms, bench.calculator(setting), 0)
+        with failing(bench, "largest", atoms, LARGEST.name) as failed:
+            seconds = force_call(bench, atoms, bench.calculator(LARGEST), 0)
             peak = round(bench.peak_memory(), 2)
-            bench.add("largest", atoms=len(atoms), how=setting.name, s=round(seconds, 2), GB=peak)
+            bench.add("largest", atoms=len(atoms), how=LARGEST.name, s=round(seconds, 2), GB=peak)
         if failed:
             return
 

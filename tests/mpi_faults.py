@@ -129,8 +129,10 @@ def at_the_second_update(calculator, rank: int, action: Callable[[], object]):
         return kept(layer, x, m)
 
     stages.update = update
-    yield
-    del stages.update
+    try:
+        yield
+    finally:
+        del stages.update
 
 
 def interrupt():

@@ -17,7 +17,15 @@ from typing import Any
 
 import pytest
 import torch
-from test_kernels import ODD, axes, cluster, evaluate_portably, make_graph, make_model
+from test_kernels import (
+    ODD,
+    assert_same,
+    axes,
+    cluster,
+    evaluate_portably,
+    make_graph,
+    make_model,
+)
 
 from uma_md.build import find_compiler
 from uma_md.config import ModelConfig
@@ -57,12 +65,6 @@ class OnStandIn:
 
     def __call__(self, graph: Graph, keep: Keep = Keep.ALL, chunk: int = 10**6) -> Evaluation:
         return self._evaluator(graph, LocalExchange(), Plan(keep, chunk))
-
-
-def assert_same(found: Evaluation, expected: Evaluation, tolerance: float = 1e-12) -> None:
-    size = max([1.0, *expected.gradients.abs().flatten().tolist()])
-    torch.testing.assert_close(found.energies, expected.energies, rtol=0, atol=tolerance)
-    torch.testing.assert_close(found.gradients, expected.gradients, rtol=0, atol=tolerance * size)
 
 
 @needs_library
