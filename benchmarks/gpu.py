@@ -98,8 +98,10 @@ SETTINGS = (
     Setting(options=(("engine", "portable"), ("precision", "tf32"))),
     Setting(options=(AGAIN,)),
     Setting("float64"),
+    Setting(options=(("graphs", "off"),)),
+    Setting(options=(("precision", "tf32"), ("graphs", "off"))),
 )
-IN_LAMMPS = SETTINGS[:4]
+IN_LAMMPS = (*SETTINGS[:4], *SETTINGS[-2:])
 LARGEST = Setting(options=(AGAIN, ("chunk", 65536)))
 # Of fairchem-core, "multigpu" being what was "turbo"; the last without TF32. Its "nitro" takes
 # published files alone.

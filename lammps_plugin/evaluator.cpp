@@ -38,10 +38,11 @@ Evaluation Evaluator::operator()(const EdgeGraph &graph, EdgeStages &edges, cons
 
 Tensor Evaluator::forward(const EdgeGraph &graph, EdgeStages &edges, kernels::Keep keep)
 {
-  auto x = model_.embed(graph.owned_numbers());
+  Tensor x;
   {
     RECORD_USER_SCOPE("embed");
-    x = x + edges.embedding();
+    x = edges.embedding();
+    x.add_(model_.embed(graph.owned_numbers()));
   }
   for (int64_t layer = 0; layer < model_.num_layers(); layer++) {
     const auto h = exchange_.forward(edges.normalize(layer, x));
@@ -59,9 +60,9 @@ Tensor Evaluator::forward(const EdgeGraph &graph, EdgeStages &edges, kernels::Ke
 Tensor Evaluator::update(EdgeStages &edges, int64_t layer, const LayerTrace &trace)
 {
   RECORD_USER_SCOPE("update");
-  const auto updated = edges.update(layer, trace.x, trace.m);
-  if (model_.num_balanced() == 0) return updated;
-  return model_.balance(updated, exchange_.sum(model_.channel_sums(updated)), natoms_);
+  auto updated = edges.update(layer, trace.x, trace.m);
+  if (model_.num_balanced() > 0) balance(updated, exchange_.sum(model_.channel_sums(updated)));
+  return updated;
 }
 
 void Evaluator::reverse(EdgeStages &edges, Tensor g)
@@ -83,7 +84,7 @@ Tensor Evaluator::reverse_layer(EdgeStages &edges, int64_t layer, const LayerTra
     RECORD_USER_SCOPE("messages");
     g_rows = edges.reverse_messages(layer, trace.h, g_update);
   }
-  return g_update + edges.reverse_normalize(layer, trace.x, exchange_.reverse(g_rows));
+  return edges.reverse_normalize(layer, trace.x, exchange_.reverse(g_rows)).add_(g_update);
 }
 
 // Gradient with respect to x, which is that with respect to m.
@@ -91,15 +92,20 @@ Tensor Evaluator::reverse_update(EdgeStages &edges, int64_t layer, const LayerTr
                                  Tensor g)
 {
   RECORD_USER_SCOPE("update");
-  if (model_.num_balanced() > 0) g = reverse_balance(g);
+  if (model_.num_balanced() > 0) reverse_balance(g);
   return edges.reverse_update(layer, trace.x, trace.m, g);
 }
 
-// Balancing takes the mean off and adds a constant, and its reverse takes the mean off.
-Tensor Evaluator::reverse_balance(const Tensor &g)
+// In place: recorded stages find their arguments where they gave them.
+void Evaluator::balance(Tensor &x, const Tensor &sums)
 {
-  const auto sums = exchange_.sum(model_.channel_sums(g));
-  return model_.balance(g, sums + model_.targets(), natoms_);
+  x.copy_(model_.balance(x, sums, natoms_));
+}
+
+// Balancing takes the mean off and adds a constant, and its reverse takes the mean off.
+void Evaluator::reverse_balance(Tensor &g)
+{
+  balance(g, exchange_.sum(model_.channel_sums(g)) + model_.targets());
 }
 
 }    // namespace uma

@@ -43,7 +43,8 @@ class Evaluator {
                            const at::Tensor &g);
   at::Tensor reverse_update(kernels::EdgeStages &edges, int64_t layer, const LayerTrace &trace,
                             at::Tensor g);
-  at::Tensor reverse_balance(const at::Tensor &g);
+  void balance(at::Tensor &x, const at::Tensor &sums);
+  void reverse_balance(at::Tensor &g);
 
   ScriptedModel &model_;
   HaloExchange &exchange_;

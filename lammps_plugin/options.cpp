@@ -51,7 +51,7 @@ struct Keyword {
 
 constexpr int64_t LARGEST_CHUNK = int64_t(1) << 31;
 
-constexpr std::array<Keyword, 9> KEYWORDS{{
+constexpr std::array<Keyword, 10> KEYWORDS{{
     {"device", "auto, cpu, cuda or xpu",
      [](Options &options, const std::string &value) {
        return choose(options.device, value,
@@ -91,6 +91,13 @@ constexpr std::array<Keyword, 9> KEYWORDS{{
        const auto found = kernels::find_precision(value);
        options.precision = found.value_or(options.precision);
        return found.has_value();
+     }},
+    {"graphs", "auto, on or off",
+     [](Options &options, const std::string &value) {
+       return choose(options.graphs, value,
+                     {{"auto", kernels::Graphs::Auto},
+                      {"on", kernels::Graphs::On},
+                      {"off", kernels::Graphs::Off}});
      }},
     {"exchange", "auto, host or device",
      [](Options &options, const std::string &value) {

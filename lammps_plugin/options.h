@@ -4,7 +4,7 @@
 #ifndef UMA_OPTIONS_H
 #define UMA_OPTIONS_H
 
-#include "kernels/precision.h"
+#include "kernels/edge_stages.h"
 
 #include <cstdint>
 #include <optional>
@@ -24,6 +24,7 @@ struct Options {
   EngineChoice engine = EngineChoice::Auto;
   ExchangeChoice exchange = ExchangeChoice::Auto;
   kernels::Precision precision = kernels::Precision::Float32;    // of products in float32
+  kernels::Graphs graphs = kernels::Graphs::Auto;
   bool trust = false;               // run the code of files that 'uma-md export' did not write
   std::optional<int64_t> charge;    // of the whole system, in units of e; unset: the file's
   std::optional<int64_t> spin;      // spin multiplicity; unset: the file's

@@ -107,7 +107,9 @@ Potential::Potential(const std::string &file, const Options &options, Placement 
     graph_(placement.device, model_.dtype(), model_.metadata().cutoff,
            model_.metadata().max_neighbors),
     plan_(options.recompute, options.chunk, model_.num_layers(), placement.device,
-          placement.sharers)
+          placement.sharers),
+    stream_(placement.device, options.engine != EngineChoice::Portable &&
+                                  options.graphs != kernels::Graphs::Off)
 {
   check_merged(metadata(), options_);
   options_.charge = options_.charge.value_or(metadata().charge);
@@ -157,7 +159,8 @@ void Potential::merge(const std::vector<int64_t> &counts)
   if (options_.engine == EngineChoice::Portable || !obstacle(model_).empty()) {
     stages_ = std::make_unique<PortableStages>(model_);
   } else {
-    stages_ = kernels::EdgeStages::make(model_.weights(), "", options_.precision);
+    stages_ =
+        kernels::EdgeStages::make(model_.weights(), "", options_.precision, options_.graphs);
   }
   merges_.seconds +=
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -209,7 +212,11 @@ Result Potential::evaluate(const double *positions, int64_t num_atoms, bool with
   graph_.update(on_device(positions, num_atoms));
   if (natoms_ > 0) {
     const auto &plan = plan_(graph_.num_edges(), *stages_);
-    return read((*evaluator_)(graph_, *stages_, plan, natoms_), num_atoms, with_atom_virials);
+    const auto evaluation = [&] {
+      const kernels::SideStream::Scope scope(stream_);
+      return (*evaluator_)(graph_, *stages_, plan, natoms_);
+    }();
+    return read(evaluation, num_atoms, with_atom_virials);
   }
   Result result;
   result.energies = at::zeros({0}, at::kDouble);

@@ -13,6 +13,8 @@
 #include "placement.h"
 #include "scripted_model.h"
 
+#include "kernels/side_stream.h"
+
 #include <array>
 #include <memory>
 #include <mpi.h>
@@ -96,6 +98,7 @@ class Potential {
   int64_t natoms_ = 0;
   Merges merges_;
   MemoryPlanner plan_;
+  kernels::SideStream stream_;
   HostBuffer positions_;
 };
 

@@ -4,6 +4,7 @@
 import json
 import os
 import re
+import signal
 import stat
 import subprocess
 import sys
@@ -249,6 +250,35 @@ def test_export_leaves_one_whole_file(tmp_path):
     export(checkpoint("tiny-1p1"), tmp_path / "model.pt", "omol")
     assert [path.name for path in tmp_path.iterdir()] == ["model.pt"]
     assert zipfile.ZipFile(tmp_path / "model.pt").testzip() is None
+
+
+WRITING = """
+import sys, time
+from pathlib import Path
+from uma_md.files.whole_file import written_whole
+with written_whole(Path(sys.argv[1])) as part:
+    part.write_bytes(b"half of it")
+    print("writing", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_process_that_is_told_to_end_leaves_the_old_file_and_no_half_of_a_new_one(
+    number, tmp_path
+):
+    target = tmp_path / "model.pt"
+    target.write_bytes(b"as it was")
+    command = [sys.executable, "-c", WRITING, str(target)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"writing\n"
+        process.send_signal(number)
+        code = process.wait(timeout=60)
+    # Python ends by the signal itself after a KeyboardInterrupt.
+    assert code == (-number if number == signal.SIGINT else 128 + number)
+    assert [path.name for path in tmp_path.iterdir()] == ["model.pt"]
+    assert target.read_bytes() == b"as it was"
 
 
 def test_two_processes_may_export_to_one_file(tmp_path):

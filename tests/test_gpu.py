@@ -113,6 +113,54 @@ def test_each_run_gives_the_same_bits(variant, device):
         assert found[0] == found[1] == found[2], precision
 
 
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_recorded_work_gives_the_numbers_of_work_that_is_not(variant, device):
+    """While atoms move, edges come and go, and another structure has its turn."""
+    if not library.load():
+        pytest.skip("the kernels are not compiled")
+    task = tasks_of(variant)[0]
+    atoms, other = structure("cutri:3"), structure("cu:2")
+    made = [
+        UMACalculator(checkpoint(variant), task, str(device), "float64", graphs=graphs)
+        for graphs in ("off", "on")
+    ]
+    for step in range(6):
+        atoms.rattle(0.05, seed=step)
+        for moved in (atoms, other) if step == 3 else (atoms,):
+            found = []
+            for calculator in made:
+                moved.calc = calculator
+                energy = moved.get_potential_energy()
+                found.append(np.array([energy, *moved.get_forces().flatten()]))
+            assert np.abs(found[0] - found[1]).max() < 1e-9, step
+
+
+MOVING = """
+thermo 1
+thermo_style custom step pe etotal press
+thermo_modify format float %.12g
+velocity all create 600 1
+timestep 0.002
+fix 1 all nve
+run 30
+"""
+
+
+@pytest.mark.lammps
+@pytest.mark.mpi
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_recorded_steps_of_lammps_are_those_that_are_not(ranks, device, exported, tmp_path):
+    model, found = exported("tiny-1p2p1", "omat"), []
+    for graphs in ("off", "on"):
+        style = f"device {named(device)} graphs {graphs}"
+        block = Block(in_a_box(structure("cutri:3")), model, style)
+        said = lammps(block.setup(tmp_path, 0) + MOVING, ranks, tmp_path)
+        rows = re.findall(r"^ +\d+ +\S+ +\S+ +\S+ *$", said, re.M)
+        found.append(np.array([row.split() for row in rows], dtype=float))
+        assert len(found[-1]) >= 31
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-7)
+
+
 def test_precisions_give_what_they_promise(device):
     """Those of float32 also where a program has switched TF32 on for itself."""
     if device.type != "cuda" or not library.load():

@@ -31,7 +31,7 @@ from uma_md.build import find_compiler
 from uma_md.config import ModelConfig
 from uma_md.edge_stages import KernelStages
 from uma_md.evaluator import Evaluation, Evaluator
-from uma_md.exchange import LocalExchange
+from uma_md.exchange import Exchange, LocalExchange
 from uma_md.graph import Graph
 from uma_md.kernels import library
 from uma_md.memory import Keep, Plan
@@ -58,13 +58,16 @@ def driver(tmp_path_factory) -> str:
 class OnStandIn:
     """A model's evaluations by the kernels for GPUs."""
 
-    def __init__(self, model: UMA, driver: str, precision: str = "float32") -> None:
-        self.edges = KernelStages(model, driver, precision)
+    def __init__(
+        self, model: UMA, driver: str, precision: str = "float32", graphs: str = "off"
+    ) -> None:
+        self.edges = KernelStages(model, driver, precision, graphs)
         self.edges.merge()
+        self.exchange: Exchange = LocalExchange()
         self._evaluator = Evaluator(model, self.edges)
 
     def __call__(self, graph: Graph, keep: Keep = Keep.ALL, chunk: int = 10**6) -> Evaluation:
-        return self._evaluator(graph, LocalExchange(), Plan(keep, chunk))
+        return self._evaluator(graph, self.exchange, Plan(keep, chunk))
 
 
 @needs_library
@@ -119,6 +122,80 @@ def test_on_gpus_too_each_run_gives_the_same_bits_in_both_precisions(driver):
         assert torch.equal(first.gradients, second.gradients)
         assert torch.equal(first.energies, second.energies)
         assert_same(first, evaluate_portably(model, graph), tolerance)
+
+
+class Moving(LocalExchange):
+    """Puts rows elsewhere, as an exchange between ranks does."""
+
+    def forward(self, owned: torch.Tensor) -> torch.Tensor:
+        return owned.clone()
+
+    def reverse(self, rows: torch.Tensor) -> torch.Tensor:
+        return rows.clone()
+
+
+def shortened(graph: Graph, edges: int) -> Graph:
+    """A graph that has lost its last edges."""
+    lost = {name: getattr(graph, name)[:edges] for name in ("vectors", "senders", "receivers")}
+    return graph._replace(**lost)
+
+
+STAGES = 2 + 6 * ODD.num_layers  # both of the embedding, and three of each layer with their reverse
+
+
+@needs_library
+@pytest.mark.parametrize("exchange", [LocalExchange(), Moving()])
+def test_recorded_stages_give_what_others_give(exchange, driver):
+    model, graph = make_model(ODD), cluster()
+    assert model.num_balanced > 0
+    plain = OnStandIn(model, driver)
+    recorded = OnStandIn(model, driver, graphs="on")
+    recorded.exchange = exchange
+    before = []
+    for step, edges in enumerate((0, -1, -30, -2)):
+        moved = graph._replace(vectors=graph.vectors * (1 + 0.01 * step))
+        structure = shortened(moved, len(graph.senders) + edges)
+        found = recorded(structure)
+        assert_same(found, plain(structure))
+        assert recorded.edges.recordings == (0 if step == 0 else STAGES)
+        before.append((found, [tensor.clone() for tensor in found]))
+    for found, copies in before:  # no later step has touched them
+        assert all(map(torch.equal, found, copies))
+
+
+@needs_library
+def test_recordings_end_with_the_sizes_that_they_were_made_for(driver):
+    model, graph = make_model(ODD), cluster()
+    plain = OnStandIn(model, driver)
+    recorded = OnStandIn(model, driver, graphs="on")
+
+    def evaluate(structure: Graph, *plan: Any) -> int:
+        assert_same(recorded(structure, *plan), plain(structure, *plan))
+        return recorded.edges.recordings
+
+    for structure in (graph, cluster(30), graph):
+        assert [evaluate(structure) for _ in range(2)] == [0, STAGES]
+    for plan in ((Keep.FIRST,), (Keep.NOTHING, 50)):
+        assert [evaluate(graph, *plan) for _ in range(3)][-1] == STAGES
+    assert evaluate(shortened(graph, 0)) == 0
+
+
+@needs_library
+def test_recorded_stages_are_called_in_any_order(driver):
+    """A result that comes from elsewhere does not overwrite one that is still needed."""
+    model, graph = make_model(ODD), cluster()
+    plain, recorded = (OnStandIn(model, driver, graphs=word).edges for word in ("off", "on"))
+    x = torch.randn(len(graph.systems), 9, ODD.channels, dtype=torch.float64)
+    for edges in (plain, recorded):
+        edges.start(graph, Plan(Keep.ALL, 10**6))
+    expected = [plain.messages(0, plain.normalize(0, x)), plain.messages(0, x)]
+    for _ in range(3):
+        h = recorded.normalize(0, x)
+        first = recorded.messages(0, h).clone()
+        second = recorded.messages(0, x).clone()
+        torch.testing.assert_close(h, plain.normalize(0, x), rtol=0, atol=1e-12)
+        for found, exact in zip((first, second), expected, strict=True):
+            torch.testing.assert_close(found, exact, rtol=0, atol=1e-12)
 
 
 def wide_model() -> UMA:

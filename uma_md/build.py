@@ -8,19 +8,19 @@ import os
 import re
 import shlex
 import shutil
-import signal
 import subprocess
 import sysconfig
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import metadata, util
 from pathlib import Path
 
 import platformdirs
+
+from uma_md.signals import signals_as_exceptions
 
 _BYTES_PER_JOB = 2 * 1024**3  # what the compiler takes for libtorch's headers, with room to spare
 _LAST_LINES = 30
@@ -184,7 +184,7 @@ def _compile(product: Product, folder: Path, verbose: bool) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     _remove_stale(folder.parent)
     with (
-        _signals_as_exceptions(),
+        signals_as_exceptions(),
         tempfile.TemporaryDirectory(dir=folder.parent, prefix=_UNFINISHED) as name,
     ):
         tree, made = Path(name) / "build", Path(name) / "product"
@@ -206,29 +206,6 @@ def _remove_stale(cache: Path) -> None:
         with suppress(OSError):
             if time.time() - folder.stat().st_mtime > _STALE:
                 shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _signals_as_exceptions() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP unwind the stack, where Python may catch signals at all."""
-
-    def leave(number: int, _: object) -> None:
-        raise SystemExit(128 + number)
-
-    in_main = threading.current_thread() is threading.main_thread()
-    caught = [
-        number
-        for number in (signal.SIGTERM, signal.SIGHUP)
-        # One that is ignored, as SIGHUP under nohup is, stays so.
-        if in_main and signal.getsignal(number) is signal.SIG_DFL
-    ]
-    for number in caught:
-        signal.signal(number, leave)
-    try:
-        yield
-    finally:
-        for number in caught:
-            signal.signal(number, signal.SIG_DFL)
 
 
 def _jobs() -> int:

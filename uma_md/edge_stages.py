@@ -16,6 +16,7 @@ import torch
 from uma_md.graph import Graph
 from uma_md.kernels import library
 from uma_md.memory import Footprint, Keep, Plan
+from uma_md.options import GRAPHS
 
 
 class EdgeStages(Protocol):
@@ -211,13 +212,19 @@ class KernelStages:
         A library in place of a GPU's driver and compiler, for tests.
     precision
         One of ``uma_md.options.PRECISIONS``.
+    graphs
+        One of ``uma_md.options.GRAPHS``. What a stage gives is overwritten when it is called again,
+        where its work is recorded.
     """
 
     name = "kernels"
 
-    def __init__(self, model: Any, driver: str = "", precision: str = "float32") -> None:
+    def __init__(
+        self, model: Any, driver: str = "", precision: str = "float32", graphs: str = "off"
+    ) -> None:
         self.model = model
         self._precision = precision
+        self._graphs = GRAPHS.index(graphs)
         self._driver = driver
         self._kept: dict[Keep, int] = {}
 
@@ -234,8 +241,14 @@ class KernelStages:
             self.model.readout_weights(),
             self._driver,
             self._precision,
+            self._graphs,
         )
         self._kept = {keep: self._stages.bytes_per_edge(keep.value) for keep in Keep}
+
+    @property
+    def recordings(self) -> int:
+        """Stages whose work on a GPU is recorded."""
+        return self._stages.recordings()
 
     @property
     def footprint(self) -> Footprint:
@@ -305,6 +318,7 @@ def make_stages(
     device: torch.device,
     bytes_per_edge: int,
     precision: str = "float32",
+    graphs: str = "off",
 ) -> PortableStages | KernelStages:
     """Edge stages of a merged model by an engine.
 
@@ -316,7 +330,7 @@ def make_stages(
     device
     bytes_per_edge
         As for ``PortableStages``.
-    precision
+    precision, graphs
         As for ``KernelStages``.
 
     Raises
@@ -329,7 +343,7 @@ def make_stages(
         raise ValueError(f"engine kernels must {missing}, or take engine portable")
     if engine == "portable" or missing:
         return PortableStages(model, bytes_per_edge)
-    return KernelStages(model, precision=precision)
+    return KernelStages(model, precision=precision, graphs=graphs)
 
 
 def _why_not(model: Any, device: torch.device) -> str:

@@ -79,8 +79,8 @@ class Evaluator:
 
     def _forward(self, graph: Graph, exchange: Exchange) -> tuple[list[_LayerTrace], torch.Tensor]:
         with record_function("embed"):
-            x = self.model.embed(graph.atomic_numbers[: len(graph.systems)])
-            x = x + self.edges.embedding()
+            x = self.edges.embedding()
+            x.add_(self.model.embed(graph.atomic_numbers[: len(graph.systems)]))
         traces = []
         for layer in range(self.model.num_layers):
             h = exchange.forward(self.edges.normalize(layer, x))
@@ -90,9 +90,7 @@ class Evaluator:
             with record_function("update"):
                 x = self.edges.update(layer, x, m)
                 if self.model.num_balanced:
-                    x = self.model.balance(
-                        x, self._channel_sums(graph, exchange, x), graph.systems, graph.natoms
-                    )
+                    self._balance(graph, x, self._channel_sums(graph, exchange, x))
         return traces, x
 
     def _reverse(
@@ -102,18 +100,21 @@ class Evaluator:
             trace = traces.pop()
             with record_function("update"):
                 if self.model.num_balanced:
-                    g = self._reverse_balance(graph, exchange, g)
+                    self._reverse_balance(graph, exchange, g)
                 g = self.edges.reverse_update(layer, trace.x, trace.m, g)
             with record_function("messages"):
                 g_rows = self.edges.reverse_messages(layer, trace.h, g)
-            g = g + self.edges.reverse_normalize(layer, trace.x, exchange.reverse(g_rows))
+            g = self.edges.reverse_normalize(layer, trace.x, exchange.reverse(g_rows)).add_(g)
         with record_function("embed"):
             self.edges.reverse_embedding(g)
 
     def _channel_sums(self, graph: Graph, exchange: Exchange, x: torch.Tensor) -> torch.Tensor:
         return exchange.sum(self.model.channel_sums(x, graph.systems, len(graph.natoms)))
 
-    def _reverse_balance(self, graph: Graph, exchange: Exchange, g: torch.Tensor) -> torch.Tensor:
+    def _balance(self, graph: Graph, x: torch.Tensor, sums: torch.Tensor) -> None:
+        """In place: recorded stages find their arguments where they gave them."""
+        x.copy_(self.model.balance(x, sums, graph.systems, graph.natoms))
+
+    def _reverse_balance(self, graph: Graph, exchange: Exchange, g: torch.Tensor) -> None:
         """Balancing takes the mean off and adds a constant, and its reverse takes the mean off."""
-        sums = self._channel_sums(graph, exchange, g) + self.model.targets
-        return self.model.balance(g, sums, graph.systems, graph.natoms)
+        self._balance(graph, g, self._channel_sums(graph, exchange, g) + self.model.targets)

@@ -16,6 +16,7 @@ DTYPE_NAMES = ("float32", "float64")
 RECOMPUTE = ("auto", "on", "off")
 ENGINES = ("auto", "kernels", "portable")
 PRECISIONS = ("float32", "tf32", "fp16x3")
+GRAPHS = ("off", "auto", "on")
 
 
 def _option(default: Any, kind: type, meaning: str, choices: tuple[str, ...] = ()) -> Any:
@@ -69,6 +70,13 @@ class RunOptions:
         "kernels on CUDA, in fp16x3: three of half precision, about as precise as float32.",
         PRECISIONS,
     )
+    graphs: str = _option(
+        "auto",
+        str,
+        "Record what kernels do on CUDA and repeat it (CUDA graphs), which saves the host's time: "
+        "off, on, or auto, for up to 65,536 edges.",
+        GRAPHS,
+    )
     charge: int | None = _option(
         None, int, "Total charge in e; by default the structure's, or else the model's."
     )
@@ -90,6 +98,8 @@ class RunOptions:
             raise ValueError(f"engine must be auto, kernels or portable, found {self.engine!r}")
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision must be float32, tf32 or fp16x3, found {self.precision!r}")
+        if self.graphs not in GRAPHS:
+            raise ValueError(f"graphs must be off, auto or on, found {self.graphs!r}")
         if self.chunk is not None and self.chunk < 1:
             raise ValueError(f"chunk must be 1 or more edges, found {self.chunk}")
         for name, limits in (("charge", CHARGE_RANGE), ("spin", SPIN_RANGE)):

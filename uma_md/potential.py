@@ -19,6 +19,7 @@ from uma_md.memory import MemoryPlanner
 from uma_md.options import RunOptions
 from uma_md.precision import check_precision, products
 from uma_md.properties import Properties, atomic_forces, read, virials
+from uma_md.streams import SideStream
 from uma_md.system import check_finite_results, count_elements
 
 
@@ -65,8 +66,9 @@ class Potential:
             model, task, options.dtype, device, trust_code=options.trust_code
         )
         where = device, self.metadata.bytes_per_edge
-        edges = make_stages(self.network, options.engine, *where, options.precision)
+        edges = make_stages(self.network, options.engine, *where, options.precision, options.graphs)
         self.engine = edges.name
+        self._stream = SideStream(device, self.engine == "kernels" and options.graphs != "off")
         self._products = options.precision
         check_precision(self._products, self.metadata.dtype, device, self.engine)
         self._evaluator = Evaluator(self.network, edges)
@@ -115,7 +117,7 @@ class Potential:
         self._check_single_atoms(graph)
         graph = graph._replace(vectors=graph.vectors.to(DTYPES[self.metadata.dtype]))
         plan = self._plan(len(graph.senders), self._evaluator.edges.footprint)
-        with products(self._products):
+        with products(self._products), self._stream.entered():
             return self._evaluator(graph, exchange or LocalExchange(), plan)
 
     def _check_single_atoms(self, graph: Graph) -> None:

@@ -79,6 +79,37 @@ int cuLaunchKernel(void *function, unsigned blocks_x, unsigned blocks_y, unsigne
   return 0;
 }
 
+// Nothing is recorded here: the stages do recorded work again.
+int cuStreamBeginCapture_v2(void *, int)
+{
+  return FAILED;
+}
+
+int cuStreamEndCapture(void *, void **)
+{
+  return FAILED;
+}
+
+int cuGraphInstantiateWithFlags(void **, void *, unsigned long long)
+{
+  return FAILED;
+}
+
+int cuGraphLaunch(void *, void *)
+{
+  return FAILED;
+}
+
+int cuGraphExecDestroy(void *)
+{
+  return FAILED;
+}
+
+int cuGraphDestroy(void *)
+{
+  return FAILED;
+}
+
 int cuGetErrorString(int, const char **text)
 {
   *text = "refused by the stand-in";

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from uma_md.signals import signals_as_exceptions
+
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 MOST_LINKS = 40  # from one to the next, as on Linux
 
@@ -19,6 +21,7 @@ MOST_LINKS = 40  # from one to the next, as on Linux
 def written_whole(path: Path) -> Iterator[Path]:
     """A temporary file beside ``path`` that takes its place when all went well.
 
+    SIGTERM and SIGHUP remove the temporary file before they end the process.
     Of several processes that write at once, each writes its own and the last one stays. Where
     ``path`` is a link, what it leads to is written and the link stays.
 
@@ -26,18 +29,21 @@ def written_whole(path: Path) -> Iterator[Path]:
     ------
     OSError
         When there is something at ``path`` that is no regular file.
+    SystemExit
+        As ``uma_md.signals.signals_as_exceptions`` says.
     """
     path = replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
-        yield Path(name)
-        _to_disk(Path(name))
-        Path(name).chmod(0o666 & ~_umask())
-        Path(name).replace(replaceable(path))
-    finally:
-        Path(name).unlink(missing_ok=True)
+    with signals_as_exceptions():
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(handle)
+        try:
+            yield Path(name)
+            _to_disk(Path(name))
+            Path(name).chmod(0o666 & ~_umask())
+            Path(name).replace(replaceable(path))
+        finally:
+            Path(name).unlink(missing_ok=True)
 
 
 def replaceable(path: Path) -> Path:

@@ -6,6 +6,7 @@
 
 #include "edge_order.h"
 #include "edge_stages.h"
+#include "gpu_driver.h"
 #include "kernels.h"
 #include "node_kernels.h"
 #include "products.h"
@@ -35,6 +36,9 @@ template <class T> class Backend {
   virtual EdgeOrder order(const Edges &edges, const Constants<T> &constants,
                           int64_t chunk) const = 0;
 
+  // Whether the memory that products use must be known here, so that work can be recorded.
+  virtual void keep_memory(bool) {}
+
   // Bytes that products take: of an edge that is worked on, and held.
   virtual int64_t bytes_at_work() const { return 0; }
   virtual int64_t bytes_held() const { return 0; }
@@ -45,6 +49,9 @@ template <class T> class Backend {
   // Nodes of a block, of so many.
   virtual int64_t nodes_at_a_time(int64_t num_nodes) const = 0;
 
+  // Whether 'rotate_in_reverse' adds to the rows of both ends one after the other.
+  virtual bool sums_ends_in_turn() const = 0;
+
   // Adds a group's rows by edge to the rows of their senders, where 'rotate_in_reverse' did not.
   virtual void sum_onto_senders(const EdgeOrder &order, const EdgeOrder::Group &group, int width,
                                 const T *edge_rows, T *rows) = 0;
@@ -52,10 +59,10 @@ template <class T> class Backend {
 
 template <class T> std::unique_ptr<Backend<T>> cpu_backend();
 
-// driver: as for GpuProgram.
+// keeps: as for GpuProgram.
 template <class T>
-std::unique_ptr<Backend<T>> gpu_backend(at::Device device, const std::string &driver,
-                                        Precision precision);
+std::unique_ptr<Backend<T>> gpu_backend(at::Device device, std::shared_ptr<const GpuDriver> driver,
+                                        bool keeps, Precision precision);
 
 }    // namespace uma::kernels
 

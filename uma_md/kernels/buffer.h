@@ -31,6 +31,23 @@ class Buffer {
   int64_t width_ = 0;
 };
 
+// Whole numbers that stay where they were, for work that is recorded.
+class Settled {
+ public:
+  // Puts numbers into this place, followed by zeros where there is more room.
+  void take(at::Tensor &numbers, int64_t room)
+  {
+    const int64_t num = numbers.numel();
+    if (!place_.defined() || place_.numel() < room) place_ = at::empty({room}, numbers.options());
+    place_.narrow(0, 0, num).copy_(numbers);
+    if (num < room) place_.narrow(0, num, room - num).zero_();
+    numbers = place_;
+  }
+
+ private:
+  at::Tensor place_;
+};
+
 }    // namespace uma::kernels
 
 #endif

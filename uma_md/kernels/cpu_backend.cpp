@@ -9,26 +9,24 @@ namespace uma::kernels {
 
 // cpu_kernels.cpp, cpu_node_kernels.cpp and cpu_products.cpp, compiled for each set of
 // instructions.
-namespace any {
-void get(Kernels<float> *&kernels);
-void get(Kernels<double> *&kernels);
-void get(NodeKernels<float> *&kernels);
-void get(NodeKernels<double> *&kernels);
-void get(Products<float> &products);
-void get(Products<double> &products);
-}    // namespace any
-namespace avx2 {
-void get(Kernels<float> *&kernels);
-void get(Kernels<double> *&kernels);
-void get(NodeKernels<float> *&kernels);
-void get(NodeKernels<double> *&kernels);
-void get(Products<float> &products);
-void get(Products<double> &products);
-}    // namespace avx2
-namespace avx512 {
-void get(Products<float> &products);
-void get(Products<double> &products);
-}    // namespace avx512
+#define UMA_DECLARE_KERNELS(instructions)                                                          \
+  namespace instructions {                                                                         \
+  void get(Kernels<float> *&);                                                                     \
+  void get(Kernels<double> *&);                                                                    \
+  void get(NodeKernels<float> *&);                                                                 \
+  void get(NodeKernels<double> *&);                                                                \
+  }
+#define UMA_DECLARE_PRODUCTS(instructions)                                                         \
+  namespace instructions {                                                                         \
+  void get(Products<float> &);                                                                     \
+  void get(Products<double> &);                                                                    \
+  }
+
+UMA_DECLARE_KERNELS(any)
+UMA_DECLARE_KERNELS(avx2)
+UMA_DECLARE_PRODUCTS(any)
+UMA_DECLARE_PRODUCTS(avx2)
+UMA_DECLARE_PRODUCTS(avx512)
 
 namespace {
 
@@ -103,8 +101,7 @@ template <class T> class CpuBackend final : public Backend<T> {
 
   EdgeOrder order(const Edges &edges, const Constants<T> &constants, int64_t) const override
   {
-    const int64_t width =
-        int64_t(constants.sizes.lmax + 1) * (constants.sizes.lmax + 1) * constants.sizes.channels;
+    const int64_t width = constants.sizes.node_width();
     const auto block =
         std::clamp(BLOCK_NUMBERS / constants.ends.width, SMALLEST_BLOCK, LARGEST_BLOCK);
     const auto group = GROUP_BYTES / int64_t(width * sizeof(T));
@@ -115,6 +112,7 @@ template <class T> class CpuBackend final : public Backend<T> {
   int concurrency() const override { return at::get_num_threads(); }
   int64_t nodes_at_a_time(int64_t) const override { return NODES; }
 
+  bool sums_ends_in_turn() const override { return false; }
   void sum_onto_senders(const EdgeOrder &order, const EdgeOrder::Group &group, int width,
                         const T *edge_rows, T *rows) override
   {

@@ -75,9 +75,9 @@ at::Tensor first_of_each(const at::Tensor &sorted, int64_t values)
   return at::searchsorted(sorted, at::arange(values + 1, sorted.options()), /*out_int32=*/true);
 }
 
-void check_number(const at::Tensor &senders)
+void check_number(int64_t num_edges)
 {
-  if (senders.numel() >= std::numeric_limits<int>::max()) {
+  if (num_edges >= std::numeric_limits<int>::max()) {
     throw std::runtime_error("the kernels take up to 2147483647 edges per rank");
   }
 }
@@ -87,7 +87,7 @@ void check_number(const at::Tensor &senders)
 EdgeOrder order_on_cpu(const at::Tensor &senders, const at::Tensor &receivers, int64_t num_owned,
                        int block, int group)
 {
-  check_number(senders);
+  check_number(senders.numel());
   EdgeOrder order;
   order.senders = senders.to(at::kInt).contiguous();
   order.receivers = receivers.to(at::kInt).contiguous();
@@ -114,9 +114,10 @@ EdgeOrder order_on_cpu(const at::Tensor &senders, const at::Tensor &receivers, i
 }
 
 EdgeOrder order_on_gpu(const at::Tensor &senders, const at::Tensor &receivers, int64_t num_owned,
-                       int64_t num_rows, int block)
+                       int64_t num_rows, int block, int64_t room)
 {
-  check_number(senders);
+  const int64_t num_edges = std::max(senders.numel(), room);
+  check_number(num_edges);
   EdgeOrder order;
   std::tie(order.receivers, order.permutation) =
       at::sort(receivers.to(at::kInt), /*stable=*/true, 0, false);
@@ -126,13 +127,13 @@ EdgeOrder order_on_gpu(const at::Tensor &senders, const at::Tensor &receivers, i
   order.by_sender = by_sender.to(at::kInt);
   order.sender_starts = first_of_each(sorted, num_rows);
   order.num_rows = int(num_rows);
-  const int num_edges = int(senders.numel());
-  for (int first = 0; first < num_edges; first += block) {
-    const int number = int(order.blocks.size()), end = std::min(num_edges - first, block) + first;
+  const int end_of_all = int(num_edges);
+  for (int first = 0; first < end_of_all; first += block) {
+    const int number = int(order.blocks.size()), end = std::min(end_of_all - first, block) + first;
     order.blocks.push_back({0, int(num_owned), first, end});
     order.groups.push_back({number, number + 1, first, end, {}, {}});
   }
-  order.largest_block = std::min(num_edges, block);
+  order.largest_block = std::min(end_of_all, block);
   return order;
 }
 

@@ -41,9 +41,9 @@ struct EdgeOrder {
 EdgeOrder order_on_cpu(const at::Tensor &senders, const at::Tensor &receivers, int64_t num_owned,
                        int block, int group);
 
-// Blocks are cut anywhere; nothing waits for the device.
+// Blocks are cut anywhere, of 'room' edges where there are fewer; nothing waits for the device.
 EdgeOrder order_on_gpu(const at::Tensor &senders, const at::Tensor &receivers, int64_t num_owned,
-                       int64_t num_rows, int block);
+                       int64_t num_rows, int block, int64_t room);
 
 }    // namespace uma::kernels
 

@@ -4,10 +4,10 @@
 
 #include "backend.h"
 #include "buffer.h"
-#include "gpu_program.h"
 #include "network.h"
 #include "node_stages.h"
 #include "parallel.h"
+#include "recorded_stages.h"
 #include "wigner_terms.h"
 
 #include <ATen/TensorOperators.h>
@@ -17,6 +17,8 @@
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
+#include <algorithm>
+#include <array>
 #include <stdexcept>
 
 namespace uma::kernels {
@@ -89,26 +91,30 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
 
   void set_edges(const Edges &edges, int64_t chunk) override
   {
+    backend_->keep_memory(edges.room > 0);
     order_ = backend_->order(edges, constants_, chunk);
     num_edges_ = edges.senders.numel();
+    room_ = std::max(num_edges_, edges.room);
     num_owned_ = edges.num_owned;
     auto vectors = edges.vectors.contiguous();
     if (order_.permutation.defined()) vectors = vectors.index_select(0, order_.permutation);
     const auto numbers = edges.atomic_numbers.to(at::kInt);
     sender_numbers_ = numbers.index_select(0, order_.senders);
     receiver_numbers_ = numbers.index_select(0, order_.receivers);
+    if (edges.room > 0) settle();
     reserve();
     pulls_.zero();
     for_blocks([&](const Block<T> &b, int64_t first, Workspace &) {
       kernels().geometry(constants_, network_.centers.template data_ptr<T>(),
                          static_cast<const WignerTerm *>(terms_.const_data_ptr()), num_terms_,
-                         vectors.template data_ptr<T>() + 3 * first, b.num_edges, b.edges);
+                         vectors.template data_ptr<T>() + 3 * first, without_padding(b), b.edges);
     });
   }
 
   Tensor embedding() override
   {
-    auto out = at::zeros({num_owned_, coefficients(), network_.sizes.channels}, options_);
+    auto out =
+        at::zeros({num_owned_, network_.sizes.coefficients(), network_.sizes.channels}, options_);
     for_blocks([&](const Block<T> &b, int64_t, Workspace &w) {
       radial(network_.first_message, b, w, w.y);
       kernels().rotate_out(constants_, constants_.first, 0, T(FIRST_MESSAGE_SCALE), b,
@@ -122,9 +128,10 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
     const MessageNetwork<T> &net = network_.layers[layer];
     Kept &kept = kept_[layer];
     kept.keep = keep;
-    if (keep != Keep::Nothing) kept.p.reserve(num_edges_, p_width(), options_);
-    if (keep == Keep::All) kept.y.reserve(num_edges_, constants_.out.width, options_);
-    auto out = at::zeros({num_owned_, coefficients(), network_.sizes.channels}, options_);
+    if (keep != Keep::Nothing) kept.p.reserve(room_, p_width(), options_);
+    if (keep == Keep::All) kept.y.reserve(room_, constants_.out.width, options_);
+    auto out =
+        at::zeros({num_owned_, network_.sizes.coefficients(), network_.sizes.channels}, options_);
     for_blocks([&](const Block<T> &b, int64_t first, Workspace &w) {
       T *p = keep != Keep::Nothing ? kept.p.rows<T>(first) : w.p.rows<T>();
       T *y = keep == Keep::All ? kept.y.rows<T>(first) : w.y.rows<T>();
@@ -140,7 +147,8 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
   Tensor reverse_messages(int64_t layer, const Tensor &h, const Tensor &g) override
   {
     const auto g_out = g.contiguous();
-    auto g_receivers = at::zeros_like(h), g_senders = at::zeros_like(h);
+    auto g_receivers = at::zeros_like(h);
+    const auto g_senders = backend_->sums_ends_in_turn() ? g_receivers : at::zeros_like(h);
     for (const auto &group : order_.groups) {
       for_blocks(
           group.first_block, group.end_block, [&](const Block<T> &b, int64_t first, Workspace &w) {
@@ -151,7 +159,7 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
       backend_->sum_onto_senders(order_, group, int(node_width()), sender_rows_.rows<T>(),
                                  g_senders.template data_ptr<T>());
     }
-    return g_receivers.add_(g_senders);
+    return backend_->sums_ends_in_turn() ? g_receivers : g_receivers.add_(g_senders);
   }
 
   void reverse_embedding(const Tensor &g) override
@@ -169,7 +177,8 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
   {
     auto out = at::empty({num_edges_, 3}, options_);
     for_blocks([&](const Block<T> &b, int64_t first, Workspace &) {
-      kernels().gradients(constants_, b.num_edges, b.edges, out.template data_ptr<T>() + 3 * first);
+      kernels().gradients(constants_, without_padding(b), b.edges,
+                          out.template data_ptr<T>() + 3 * first);
     });
     if (!order_.permutation.defined()) return out;
     return at::empty_like(out).index_copy_(0, order_.permutation, out);
@@ -194,26 +203,38 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
   }
 
  private:
-  int64_t coefficients() const
-  {
-    return int64_t(network_.sizes.lmax + 1) * (network_.sizes.lmax + 1);
-  }
   Kernels<T> &kernels() { return backend_->kernels(); }
   static const int *data(const Tensor &numbers)
   {
     return numbers.defined() ? numbers.data_ptr<int>() : nullptr;
   }
-  int64_t node_width() const { return coefficients() * network_.sizes.channels; }
+  int64_t node_width() const { return network_.sizes.node_width(); }
   int64_t p_width() const { return constants_.gates + constants_.hidden.width; }
+
+  // Recordings look for the numbers of edges and rows where they were. Padding has number 0, which
+  // is a row and an element, and is in no row's sum.
+  void settle()
+  {
+    const std::array<Tensor *, 5> by_edge{&order_.senders, &order_.receivers, &order_.by_sender,
+                                          &sender_numbers_, &receiver_numbers_};
+    for (size_t k = 0; k < by_edge.size(); k++) settled_[k].take(*by_edge[k], room_);
+    settled_[5].take(order_.starts, order_.starts.numel());
+    settled_[6].take(order_.sender_starts, order_.sender_starts.numel());
+  }
+
+  int without_padding(const Block<T> &b) const
+  {
+    return int(std::clamp<int64_t>(num_edges_ - b.first_edge, 0, b.num_edges));
+  }
 
   void reserve()
   {
-    frames_.reserve(num_edges_, constants_.frame.size, options_);
-    distances_.reserve(num_edges_, 1, options_);
-    envelopes_.reserve(num_edges_, 1, options_);
-    slopes_.reserve(num_edges_, 1, options_);
-    basis_.reserve(num_edges_, network_.sizes.num_basis, options_);
-    pulls_.reserve(num_edges_, 3, options_);
+    frames_.reserve(room_, constants_.frame.size, options_);
+    distances_.reserve(room_, 1, options_);
+    envelopes_.reserve(room_, 1, options_);
+    slopes_.reserve(room_, 1, options_);
+    basis_.reserve(room_, network_.sizes.num_basis, options_);
+    pulls_.reserve(room_, 3, options_);
     sender_rows_.reserve(order_.largest_group, node_width(), options_);
     workspaces_.resize(backend_->concurrency());
     const int64_t rows = order_.largest_block, hidden = network_.sizes.edge_channels;
@@ -393,7 +414,8 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
   int num_terms_ = 0;
   at::TensorOptions options_;
   EdgeOrder order_;
-  int64_t num_edges_ = 0, num_owned_ = 0;
+  int64_t num_edges_ = 0, room_ = 0, num_owned_ = 0;
+  std::array<Settled, 7> settled_;
   Tensor sender_numbers_, receiver_numbers_;
   Buffer frames_, distances_, envelopes_, slopes_, basis_, pulls_, sender_rows_;
   std::vector<Workspace> workspaces_;
@@ -402,34 +424,38 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
 
 template <class T>
 std::unique_ptr<EdgeStages> make_of(const Weights &weights, at::Device device,
-                                    const std::string &driver, Precision precision)
+                                    const std::string &driver_name, Precision precision,
+                                    Graphs graphs)
 {
-  const bool on_host = device.is_cpu() && driver.empty();
-  return std::make_unique<EdgeStagesOf<T>>(
-      weights, on_host ? cpu_backend<T>() : gpu_backend<T>(device, driver, precision));
+  if (device.is_cpu() && driver_name.empty())
+    return std::make_unique<EdgeStagesOf<T>>(weights, cpu_backend<T>());
+  const auto driver = std::make_shared<const GpuDriver>(driver_name);
+  auto stages = std::make_unique<EdgeStagesOf<T>>(
+      weights, gpu_backend<T>(device, driver, driver_name.empty(), precision));
+  if (graphs == Graphs::Off) return stages;
+  return std::make_unique<RecordedStages>(std::move(stages), device, driver, graphs);
 }
 
 }    // namespace
 
 bool EdgeStages::supports(at::Device device)
 {
-  return device.is_cpu() || (device.is_cuda() && GpuProgram::is_possible());
+  return device.is_cpu() || (device.is_cuda() && GpuDriver::is_possible());
 }
 
 std::unique_ptr<EdgeStages> EdgeStages::make(const Weights &weights, const std::string &driver,
-                                             Precision precision)
+                                             Precision precision, Graphs graphs)
 {
   if (weights.edges.empty()) throw std::runtime_error("the kernels take weights");
   const Tensor &sample = weights.edges[0];
-  if (!supports(sample.device())) {
-    throw std::runtime_error("there are no kernels for " + sample.device().str());
-  }
-  const at::AutoDispatchBelowADInplaceOrView no_autograd;
   const auto device = sample.device();
+  if (!supports(device)) throw std::runtime_error("there are no kernels for " + device.str());
+  const at::AutoDispatchBelowADInplaceOrView no_autograd;
   const c10::DeviceGuard guard(device);
   if (sample.scalar_type() == at::kDouble)
-    return make_of<double>(weights, device, driver, precision);
-  if (sample.scalar_type() == at::kFloat) return make_of<float>(weights, device, driver, precision);
+    return make_of<double>(weights, device, driver, precision, graphs);
+  if (sample.scalar_type() == at::kFloat)
+    return make_of<float>(weights, device, driver, precision, graphs);
   throw std::runtime_error("there are kernels for float32 and float64");
 }
 

@@ -20,6 +20,9 @@ namespace uma::kernels {
 // What the forward sweep keeps of each edge and layer for the reverse sweep.
 enum class Keep { Nothing, First, All };    // of the outputs of the convolutions
 
+// Whether work on a GPU is recorded and repeated, as CUDA graphs: Auto records small systems.
+enum class Graphs { Off, Auto, On };
+
 // Merged weights as the network hands them out: edge_weights, message_weights, node_weights and
 // readout_weights of uma_md/model.py.
 struct Weights {
@@ -35,6 +38,7 @@ struct Edges {
   at::Tensor senders, receivers;    // (edges,) int64, rows of h
   at::Tensor atomic_numbers;        // (rows,) int64
   int64_t num_owned;                // rows that receive
+  int64_t room = 0;                 // of edges: padding is worked on, and counts for nothing
 };
 
 class __attribute__((visibility("default"))) EdgeStages {
@@ -45,7 +49,8 @@ class __attribute__((visibility("default"))) EdgeStages {
   // driver: a library that stands in for a GPU's driver and compiler, for tests.
   // Throws std::runtime_error for weights or a device that there are no kernels for.
   static std::unique_ptr<EdgeStages> make(const Weights &weights, const std::string &driver = "",
-                                          Precision precision = Precision::Float32);
+                                          Precision precision = Precision::Float32,
+                                          Graphs graphs = Graphs::Off);
   virtual ~EdgeStages() = default;
 
   // Bytes that an edge keeps in each layer.
@@ -56,6 +61,9 @@ class __attribute__((visibility("default"))) EdgeStages {
 
   // Bytes that are held from one evaluation to the next, for both.
   virtual int64_t bytes_held() const { return 0; }
+
+  // Stages that are recorded. The result of one is then overwritten when the stage is called again.
+  virtual int64_t recordings() const { return 0; }
 
   // New edges: computes their geometry, and forgets what was kept and gathered.
   virtual void set_edges(const Edges &edges, int64_t chunk) = 0;

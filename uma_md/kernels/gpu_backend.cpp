@@ -22,10 +22,11 @@ constexpr int64_t NODES = 1 << 15;    // that are worked on at a time
 
 template <class T> class GpuKernels final : public Kernels<T>, public NodeKernels<T> {
  public:
-  GpuKernels(const Sizes &sizes, at::Device device, const std::string &driver) :
+  GpuKernels(const Sizes &sizes, at::Device device, std::shared_ptr<const GpuDriver> driver,
+             bool keeps) :
       sizes_(sizes),
       group_(sizes.channels > 16 ? 32 : 16),
-      program_(definitions(sizes, group_), device, driver)
+      program_(definitions(sizes, group_), device, std::move(driver), keeps)
   {
   }
 
@@ -178,9 +179,11 @@ template <class T> class GpuKernels final : public Kernels<T>, public NodeKernel
 
 template <class T> class GpuBackend final : public Backend<T> {
  public:
-  GpuBackend(at::Device device, std::string driver, Precision precision) :
+  GpuBackend(at::Device device, std::shared_ptr<const GpuDriver> driver, bool keeps,
+             Precision precision) :
       device_(device),
       driver_(std::move(driver)),
+      keeps_(keeps),
       takes_halves_(std::is_same_v<T, float> && precision == Precision::FP16x3)
   {
   }
@@ -189,7 +192,7 @@ template <class T> class GpuBackend final : public Backend<T> {
 
   void prepare(const Constants<T> &constants) override
   {
-    kernels_ = std::make_unique<GpuKernels<T>>(constants.sizes, device_, driver_);
+    kernels_ = std::make_unique<GpuKernels<T>>(constants.sizes, device_, driver_, keeps_);
     widest_ = constants.scale.width;
     for (const Layout *layout : {&constants.ends, &constants.hidden, &constants.out}) {
       widest_ = std::max(widest_, layout->start[1] + constants.gates);
@@ -216,8 +219,11 @@ template <class T> class GpuBackend final : public Backend<T> {
     if (bias == nullptr)
       at::mm_out(result, factor, weights);
     else
-      at::addmm_out(result, biases, factor, weights);
+      at::addmm_out(result, keeps_memory_ ? biases.expand_as(result) : biases, factor, weights);
   }
+
+  // With biases as a vector torch may take another library, and memory for it.
+  void keep_memory(bool keeps) override { keeps_memory_ = keeps; }
 
   int64_t bytes_at_work() const override { return takes_halves_ ? widest_ * 2 * HALF : 0; }
   int64_t bytes_held() const override { return halves_.defined() ? int64_t(halves_.nbytes()) : 0; }
@@ -225,7 +231,7 @@ template <class T> class GpuBackend final : public Backend<T> {
   EdgeOrder order(const Edges &edges, const Constants<T> &, int64_t chunk) const override
   {
     return order_on_gpu(edges.senders, edges.receivers, edges.num_owned,
-                        edges.atomic_numbers.numel(), int(std::max<int64_t>(chunk, 1)));
+                        edges.atomic_numbers.numel(), int(std::max<int64_t>(chunk, 1)), edges.room);
   }
 
   int concurrency() const override { return 1; }
@@ -233,6 +239,7 @@ template <class T> class GpuBackend final : public Backend<T> {
   {
     return std::clamp<int64_t>(num_nodes, 1, NODES);
   }
+  bool sums_ends_in_turn() const override { return true; }
   void sum_onto_senders(const EdgeOrder &, const EdgeOrder::Group &, int, const T *, T *) override
   {
   }
@@ -282,8 +289,9 @@ template <class T> class GpuBackend final : public Backend<T> {
   }
 
   at::Device device_;
-  std::string driver_;
-  bool takes_halves_;
+  std::shared_ptr<const GpuDriver> driver_;
+  bool keeps_, takes_halves_;
+  bool keeps_memory_ = false;
   int widest_ = 0;    // columns of a factor
   std::unique_ptr<GpuKernels<T>> kernels_;
   mutable at::Tensor halves_;    // of the factors
@@ -292,15 +300,15 @@ template <class T> class GpuBackend final : public Backend<T> {
 }    // namespace
 
 template <class T>
-std::unique_ptr<Backend<T>> gpu_backend(at::Device device, const std::string &driver,
-                                        Precision precision)
+std::unique_ptr<Backend<T>> gpu_backend(at::Device device, std::shared_ptr<const GpuDriver> driver,
+                                        bool keeps, Precision precision)
 {
-  return std::make_unique<GpuBackend<T>>(device, driver, precision);
+  return std::make_unique<GpuBackend<T>>(device, std::move(driver), keeps, precision);
 }
 
-template std::unique_ptr<Backend<float>> gpu_backend<float>(at::Device, const std::string &,
-                                                            Precision);
-template std::unique_ptr<Backend<double>> gpu_backend<double>(at::Device, const std::string &,
-                                                              Precision);
+template std::unique_ptr<Backend<float>>
+gpu_backend<float>(at::Device, std::shared_ptr<const GpuDriver>, bool, Precision);
+template std::unique_ptr<Backend<double>>
+gpu_backend<double>(at::Device, std::shared_ptr<const GpuDriver>, bool, Precision);
 
 }    // namespace uma::kernels

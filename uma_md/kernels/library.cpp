@@ -16,16 +16,17 @@ class Holder final : public torch::CustomClassHolder {
  public:
   Holder(int64_t lmax, double cutoff, Tensors edges, std::vector<Tensors> layers,
          std::vector<Tensors> nodes, Tensors readout, const std::string &driver,
-         const std::string &precision) :
+         const std::string &precision, int64_t graphs) :
       stages_(EdgeStages::make(
           {lmax, cutoff, std::move(edges), std::move(layers), std::move(nodes), std::move(readout)},
-          driver, find_precision(precision).value()))
+          driver, find_precision(precision).value(), Graphs(graphs)))
   {
   }
 
   int64_t bytes_per_edge(int64_t keep) { return stages_->bytes_per_edge(Keep(keep)); }
   int64_t bytes_at_work() { return stages_->bytes_at_work(); }
   int64_t bytes_held() { return stages_->bytes_held(); }
+  int64_t recordings() { return stages_->recordings(); }
   void set_edges(const Tensor &vectors, const Tensor &senders, const Tensor &receivers,
                  const Tensor &atomic_numbers, int64_t num_owned, int64_t chunk)
   {
@@ -70,10 +71,11 @@ TORCH_LIBRARY(uma_md, library)
               [](at::Device device) { return EdgeStages::supports(device); });
   library.class_<Holder>("EdgeStages")
       .def(torch::init<int64_t, double, Tensors, std::vector<Tensors>, std::vector<Tensors>,
-                       Tensors, std::string, std::string>())
+                       Tensors, std::string, std::string, int64_t>())
       .def("bytes_per_edge", &Holder::bytes_per_edge)
       .def("bytes_at_work", &Holder::bytes_at_work)
       .def("bytes_held", &Holder::bytes_held)
+      .def("recordings", &Holder::recordings)
       .def("set_edges", &Holder::set_edges)
       .def("embedding", &Holder::embedding)
       .def("messages", &Holder::messages)

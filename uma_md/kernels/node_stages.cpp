@@ -28,15 +28,13 @@ template <class T>
 template <class Work>
 void NodeStages<T>::for_blocks(int64_t num_nodes, const Work &work)
 {
-  const int64_t coefficients = int64_t(sizes_.lmax + 1) * (sizes_.lmax + 1);
   const int64_t block = backend_.nodes_at_a_time(num_nodes);
   const auto options = network_.centers.options();
   workspaces_.resize(backend_.concurrency());
   for (Workspace &w : workspaces_) {
-    for (Buffer *buffer : {&w.a, &w.c})
-      buffer->reserve(block, coefficients * sizes_.channels, options);
+    for (Buffer *buffer : {&w.a, &w.c}) buffer->reserve(block, sizes_.node_width(), options);
     for (Buffer *buffer : {&w.u, &w.v, &w.g_u}) {
-      buffer->reserve(block, coefficients * sizes_.hidden_channels, options);
+      buffer->reserve(block, sizes_.coefficients() * sizes_.hidden_channels, options);
     }
     w.scalars.reserve(block, sizes_.channels, options);
     for (Buffer *buffer : {&w.gates, &w.g_gates}) {
@@ -88,7 +86,6 @@ void NodeStages<T>::convolve_reverse(const std::vector<Map<T>> &maps, int num, c
 template <class T>
 NormArguments<T> NodeStages<T>::norm(const Norm &norm, int num, const T *x, const T *m) const
 {
-  const int coefficients = (sizes_.lmax + 1) * (sizes_.lmax + 1);
   return {sizes_,
           num,
           x,
@@ -96,27 +93,26 @@ NormArguments<T> NodeStages<T>::norm(const Norm &norm, int num, const T *x, cons
           norm.weight.template data_ptr<T>(),
           norm.bias.template data_ptr<T>(),
           epsilon_,
-          coefficients,
+          sizes_.coefficients(),
           nullptr,
           sizes_.channels,
-          int64(coefficients) * sizes_.channels};
+          sizes_.node_width()};
 }
 
 template <class T>
 NormReverseArguments<T> NodeStages<T>::reverse_norm(const Norm &norm, int num, const T *x,
                                                     const T *m) const
 {
-  const int coefficients = (sizes_.lmax + 1) * (sizes_.lmax + 1);
   return {sizes_,
           num,
           x,
           m,
           norm.weight.template data_ptr<T>(),
           epsilon_,
-          coefficients,
+          sizes_.coefficients(),
           nullptr,
           sizes_.channels,
-          int64(coefficients) * sizes_.channels,
+          sizes_.node_width(),
           nullptr,
           nullptr,
           nullptr};
@@ -125,7 +121,7 @@ NormReverseArguments<T> NodeStages<T>::reverse_norm(const Norm &norm, int num, c
 template <class T> Tensor NodeStages<T>::normalize(int64_t layer, const Tensor &x_in)
 {
   const auto x = x_in.contiguous();
-  const int64_t width = node_width();
+  const int64_t width = sizes_.node_width();
   auto out = at::empty_like(x);
   for_blocks(x.size(0), [&](int64_t first, int num, Workspace &) {
     auto arguments = norm(network_.nodes[layer].message_norm, num,
@@ -140,7 +136,7 @@ template <class T>
 Tensor NodeStages<T>::reverse_normalize(int64_t layer, const Tensor &x_in, const Tensor &g_in)
 {
   const auto x = x_in.contiguous(), g = g_in.contiguous();
-  const int64_t width = node_width();
+  const int64_t width = sizes_.node_width();
   auto out = at::empty_like(x);
   for_blocks(x.size(0), [&](int64_t first, int num, Workspace &) {
     auto arguments = reverse_norm(network_.nodes[layer].message_norm, num,
@@ -171,7 +167,7 @@ Tensor NodeStages<T>::update(int64_t layer, const Tensor &x_in, const Tensor &m_
 {
   const auto x = x_in.contiguous(), m = m_in.contiguous();
   const NodeNetwork<T> &net = network_.nodes[layer];
-  const int64_t width = node_width();
+  const int64_t width = sizes_.node_width();
   auto out = at::empty_like(x);
   for_blocks(x.size(0), [&](int64_t first, int num, Workspace &w) {
     const T *x_rows = x.template data_ptr<T>() + first * width;
@@ -192,7 +188,7 @@ Tensor NodeStages<T>::reverse_update(int64_t layer, const Tensor &x_in, const Te
 {
   const auto x = x_in.contiguous(), m = m_in.contiguous(), g = g_in.contiguous();
   const NodeNetwork<T> &net = network_.nodes[layer];
-  const int64_t width = node_width();
+  const int64_t width = sizes_.node_width();
   auto out = at::empty_like(x);
   for_blocks(x.size(0), [&](int64_t first, int num, Workspace &w) {
     const T *x_rows = x.template data_ptr<T>() + first * width;
@@ -224,7 +220,7 @@ std::pair<Tensor, Tensor> NodeStages<T>::readout(const Tensor &x_in, const Tenso
 {
   const auto x = x_in.contiguous();
   const Readout<T> &net = network_.readout;
-  const int64_t width = node_width(), H = sizes_.hidden_channels;
+  const int64_t width = sizes_.node_width(), H = sizes_.hidden_channels;
   auto energies = at::empty({x.size(0)}, x.options()), g_x = at::empty_like(x);
   for_blocks(x.size(0), [&](int64_t first, int num, Workspace &w) {
     const T *x_rows = x.template data_ptr<T>() + first * width;

@@ -39,10 +39,6 @@ template <class T> class NodeStages {
     Buffer first, second, g_hidden;
   };
 
-  int64_t node_width() const
-  {
-    return int64_t(sizes_.lmax + 1) * (sizes_.lmax + 1) * sizes_.channels;
-  }
   template <class Work> void for_blocks(int64_t num_nodes, const Work &work);
   void apply(const Map<T> &map, int rows, const T *x, T *out) const;
   void apply_reverse(const Map<T> &map, int rows, const T *g, T *out) const;

@@ -46,6 +46,9 @@ struct Sizes {
   int lmax, mmax;
   int channels, hidden_channels, edge_channels;    // of nodes, of messages, of radial networks
   int num_basis;
+
+  constexpr int coefficients() const { return (lmax + 1) * (lmax + 1); }
+  constexpr int node_width() const { return coefficients() * channels; }
 };
 
 // The sizes that loops go over: numbers on a CPU, constants on a GPU, where code is compiled for
@@ -66,8 +69,8 @@ struct Layout {
   int column[MOST_COEFFICIENTS] = {};    // by 'coefficient'; first channel
   int start[LARGEST_DEGREE + 2] = {};    // of the orders |m|, and the end
 
-  // One column per |m| instead of two where signs do not matter; 'front' columns come before.
-  Layout(int lmax, int mmax, int channels, bool both_signs = true, int front = 0) : width(front)
+  // One column per |m| instead of two where signs do not matter.
+  Layout(int lmax, int mmax, int channels, bool both_signs = true)
   {
     for (int m = 0; m <= mmax; m++) {
       start[m] = m == 0 ? 0 : width;
