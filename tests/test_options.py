@@ -19,6 +19,7 @@ from uma_md.options import RunOptions
 INVALID = [
     ({"dtype": "half"}, ValueError, "dtype must be one of float32, float64; found 'half'"),
     ({"recompute": "never"}, ValueError, "recompute must be auto, on or off, found 'never'"),
+    ({"graphs": "yes"}, ValueError, "graphs must be off, auto or on, found 'yes'"),
     ({"precision": "half"}, ValueError, "precision must be float32, tf32 or fp16x3, found 'half'"),
     ({"chunk": 0}, ValueError, "chunk must be 1 or more edges, found 0"),
     ({"charge": 101}, ValueError, "charge must be -100 to 100, found 101"),
@@ -51,6 +52,7 @@ def test_every_option_is_a_keyword_of_the_calculator(calculators):
         "recompute": "on",
         "engine": "portable",
         "precision": "float32",
+        "graphs": "on",
         "charge": -1,
         "spin": 2,
         "trust_code": False,
