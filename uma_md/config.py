@@ -36,7 +36,7 @@ def check_integer(name: str, value: Any, limits: tuple[int, int]) -> int:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Sizes and conventions of one UMA network.
+    """Sizes and conventions of one network, UMA or eSEN, which has no experts.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class ModelConfig:
     lmax, mmax
         Largest degree, and largest order kept in the frames of edges.
     num_layers, num_experts
-        Layers, and experts per mixed linear map (0: stored merged).
+        Layers, and experts per mixed linear map (0: plain maps).
     cutoff
         Reach of an edge, angstrom.
     num_distance_basis
@@ -63,6 +63,10 @@ class ModelConfig:
         Whether the mean composition is the sum over atoms divided by atoms + 1, as in UMA-S-1.2.
     supports_single_atoms
         Whether an isolated single atom is within the model's use.
+    task_embedding
+        Whether the embedding of a system tells tasks apart.
+    waves
+        Whether charge and spin are embedded as sines and cosines rather than by tables.
     elements
         What each task has learned, by its name; absent where it is all that the tables have.
         Published files list none.
@@ -84,6 +88,8 @@ class ModelConfig:
     spin_channels: tuple[int, int]
     composition_counts_itself: bool
     supports_single_atoms: bool
+    task_embedding: bool = True
+    waves: bool = False
     elements: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property

@@ -66,6 +66,11 @@ def export(
     metadata = source.metadata(chosen, dtype, charge, spin)
     counts = None if merge_for is None else composition(merge_for)
     if counts is not None:
+        if source.config.num_experts == 0:
+            raise ValueError(
+                f"--merge-for must be left out for {metadata.model_id}, which has no experts to "
+                "merge: its file serves any composition"
+            )
         metadata.check_elements([numbers_of[symbol] for symbol in counts])
     model = source.build(chosen, DTYPES[dtype])
     if counts is not None:

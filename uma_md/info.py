@@ -31,15 +31,22 @@ def _describe_checkpoint(path: Path) -> list[tuple[str, str]]:
     metadata = source.metadata(source.task(source.tasks[0]), "float32", 0, 0)
     c = source.config
     return [
-        ("file", f"{path}, UMA checkpoint"),
+        ("file", f"{path}, {'UMA' if c.num_experts else 'eSEN'} checkpoint"),
         ("model", metadata.model_id),
         ("tasks", ", ".join(source.tasks)),
         *_describe_network(metadata),
-        ("experts", f"{c.num_experts} per layer"),
+        ("experts", f"{c.num_experts} per layer" if c.num_experts else "none"),
         ("charge channels", _channels(c.charge_channels)),
         ("spin channels", _channels(c.spin_channels)),
+        *_describe_heads(source.ignored_heads),
         *_describe_parameters(metadata),
     ]
+
+
+def _describe_heads(ignored: dict[str, str]) -> list[tuple[str, str]]:
+    if not ignored:
+        return []
+    return [("ignored heads", ", ".join(f"{name} ({kind})" for name, kind in ignored.items()))]
 
 
 def _describe_exported(path: Path) -> list[tuple[str, str]]:

@@ -13,7 +13,7 @@ import torch
 from ase.data import atomic_numbers as numbers_of
 from ase.data import chemical_symbols
 
-from uma_md.config import ModelConfig
+from uma_md.config import CHARGE_RANGE, SPIN_RANGE, ModelConfig
 from uma_md.files import exported
 from uma_md.files.backbone_config import dataset_mapping, parse_backbone
 from uma_md.files.checkpoint import Checkpoint, read_checkpoint
@@ -30,6 +30,7 @@ from uma_md.files.weight_names import COMPUTED, is_unused, published_name
 from uma_md.hub.download import resolve
 from uma_md.memory import measure_bytes_per_edge, move_network
 from uma_md.model import UMA
+from uma_md.nn.experts import MixedLinear
 from uma_md.options import DTYPE_NAMES
 from uma_md.system import default_spin
 
@@ -45,7 +46,7 @@ class Task:
     name
         Such as ``omol``.
     embedding
-        The name whose embedding it uses.
+        The name whose embedding it uses; empty where the network does not tell tasks apart.
     head
         Index of its expert in the energy head, None where all tasks share one.
     rmsd
@@ -80,9 +81,11 @@ class UMASource:
         model_config = self.checkpoint.model_config
         with valid_config(self.checkpoint):
             self.config: ModelConfig = parse_backbone(model_config)
-            self._head = energy_head(model_config)
+            self._head = energy_head(model_config, self.checkpoint.tasks_config)
             self._energy_tasks = energy_tasks(self.checkpoint.tasks_config)
-            self._embeddings = dataset_mapping(model_config["backbone"], "dataset_list")
+            self._embeddings = dict.fromkeys(self._energy_tasks, "")
+            if self.config.task_embedding:
+                self._embeddings = dataset_mapping(model_config["backbone"], "dataset_list")
             missing = set(self._energy_tasks) - set(self._embeddings)
         check_cutoff(self.config.cutoff)
         if missing:
@@ -92,6 +95,11 @@ class UMASource:
     def tasks(self) -> list[str]:
         """Names of the tasks, in the file's order."""
         return list(self._energy_tasks)
+
+    @property
+    def ignored_heads(self) -> dict[str, str]:
+        """Heads of the file that do not change the energy, and their kinds."""
+        return self._head.ignored
 
     def task(self, name: str | None) -> Task:
         """Look up a task; None is allowed where the file has only one.
@@ -124,10 +132,7 @@ class UMASource:
         check_sizes(self.checkpoint, self.config)
         model = UMA(self.config, task.rmsd)
         cast_constants(model, dtype)
-        published = {
-            name: published_name(name, self._head, task.embedding)
-            for name, _ in model.named_parameters()
-        }
+        published = self._published_names(model, task)
         self._check_names(set(published.values()))
         read = self.checkpoint.read(sorted(set(published.values())), dtype)
         state = {name: read.pop(source) for name, source in published.items()}
@@ -135,6 +140,10 @@ class UMASource:
             for name in state:
                 if name.startswith("head.") and name.endswith("weight"):
                     state[name] = state[name][task.head].clone()
+        if self.config.waves:
+            for name, limits in (("charge", CHARGE_RANGE), ("spin", SPIN_RANGE)):
+                weight = f"{name}_embedding.weight"
+                state[weight] = wave_table(state[weight], limits, zero_is_null=name == "spin")
         _check_shapes(model, state)
         model.load_state_dict(state, strict=False, assign=True)
         references = task.references[: self.config.max_num_elements]
@@ -145,9 +154,13 @@ class UMASource:
         """The record of a task's network, all but the checksum of its source."""
         c = self.config
         check_sizes(self.checkpoint, c)
-        single = UMA(replace(c, num_experts=1), task.rmsd).requires_grad_(False)
+        single = UMA(replace(c, num_experts=min(1, c.num_experts)), task.rmsd)
+        single.requires_grad_(False)
         cast_constants(single.to(DTYPES[dtype]), DTYPES[dtype])
         sizes = {name: math.prod(w.shape) for name, w in self.checkpoint.weights.items()}
+        active = sum(parameter.numel() for parameter in single.parameters())
+        if c.num_experts == 0:
+            active = sum(sizes.get(name, 0) for name in self._published_names(single, task).values())
         return Metadata(
             model_id=c.model_id,
             task=task.name,
@@ -167,10 +180,17 @@ class UMASource:
             sphere_channels=c.channels,
             bytes_per_edge=measure_bytes_per_edge(single, DTYPES[dtype]),
             parameters_total=sum(n for name, n in sizes.items() if not COMPUTED.match(name)),
-            parameters_active=sum(parameter.numel() for parameter in single.parameters()),
+            parameters_active=active,
             source=self.checkpoint.path.name,
             source_sha256="",
         )
+
+    def _published_names(self, model: UMA, task: Task) -> dict[str, str]:
+        """Published names of what a task's network takes from the file, by our names."""
+        return {
+            name: published_name(name, self._head, task.embedding, self.config.waves)
+            for name in stored_weights(model)
+        }
 
     def _elements(self, task: Task) -> tuple[str, ...]:
         """What a task knows, by atomic number: all that the tables have, or what the file lists."""
@@ -196,7 +216,7 @@ class UMASource:
             raise ValueError(
                 f"the checkpoint lacks the weight {missing[0]} ({len(missing)} in all)"
             )
-        unknown = sorted(name for name in present - used if not is_unused(name))
+        unknown = sorted(name for name in present - used if not is_unused(name, self._head))
         if unknown:
             raise ValueError(
                 f"the checkpoint has the weight {unknown[0]} ({len(unknown)} such in all), "
@@ -262,8 +282,39 @@ def cast_constants(model: UMA, dtype: torch.dtype) -> None:
                 setattr(module, name, buffer.to(dtype))
 
 
+def stored_weights(model: UMA) -> dict[str, torch.Tensor]:
+    """What a network takes from its file: parameters and, where there are no experts, plain maps."""
+    stored = {name: weight for name, weight in model.named_parameters() if weight.numel()}
+    if model.num_experts == 0:
+        for name, module in model.named_modules():
+            if isinstance(module, MixedLinear):
+                stored[f"{name}.weight"] = module.weight
+    return stored
+
+
+def wave_table(
+    frequencies: torch.Tensor, limits: tuple[int, int], *, zero_is_null: bool
+) -> torch.Tensor:
+    """Sines and cosines of 2 pi n f for each integer n within limits, (integers, 2 frequencies).
+
+    Parameters
+    ----------
+    frequencies : (frequencies,)
+    limits
+        The first and the last integer.
+    zero_is_null
+        Whether the row of 0 is zero, as that of a spin that is not given.
+    """
+    integers = torch.arange(limits[0], limits[1] + 1, dtype=torch.float64)
+    angles = 2 * torch.pi * integers.unsqueeze(1) * frequencies.double().flatten()
+    table = torch.cat((angles.sin(), angles.cos()), dim=1)
+    if zero_is_null:
+        table[-limits[0]] = 0
+    return table.to(frequencies.dtype)
+
+
 def _check_shapes(model: UMA, state: dict[str, torch.Tensor]) -> None:
-    for name, parameter in model.named_parameters():
+    for name, parameter in stored_weights(model).items():
         if parameter.shape != state[name].shape:
             raise ValueError(
                 f"weight {name} must have shape {tuple(parameter.shape)} by the checkpoint's "

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The UMA network as stages that an evaluator drives forward and in reverse."""
+"""The network of UMA and eSEN as stages that an evaluator drives forward and in reverse."""
 
 from itertools import pairwise
 
@@ -15,7 +15,7 @@ from uma_md.nn.so2 import ComplexLinear
 
 
 class UMA(nn.Module):
-    """One task of a UMA model (eSCN-MD with a mixture of linear experts).
+    """One task of a UMA model (eSCN-MD with a mixture of linear experts), or of eSEN without them.
 
     ``merge`` comes first, and again whenever the system's composition, charge or spin
     changes. The stages act on the rows that they are given and never ask where those
@@ -74,13 +74,16 @@ class UMA(nn.Module):
 
     def _add_routing(self, c: ModelConfig) -> None:
         """Embeddings of the whole system, and the network that weights the experts."""
-        self.composition_embedding = nn.Embedding(c.max_num_elements, c.channels)
+        routed = c.num_experts > 0
+        self.composition_embedding = nn.Embedding(c.max_num_elements if routed else 0, c.channels)
         self.lowest_charge, self.lowest_spin = CHARGE_RANGE[0], SPIN_RANGE[0]
         self.charge_embedding = nn.Embedding(num_integers(CHARGE_RANGE), c.channels)
         self.spin_embedding = nn.Embedding(num_integers(SPIN_RANGE), c.channels)
-        self.task_embedding = nn.Embedding(1, c.channels)
-        self.system_mixing = nn.Linear(3 * c.channels, c.channels)
+        tasks = int(c.task_embedding)
+        self.task_embedding = nn.Embedding(tasks, c.channels)
+        self.system_mixing = nn.Linear((2 + tasks) * c.channels, c.channels)
         sizes = [2 * c.channels, 2 * c.num_experts, 2 * c.num_experts, c.num_experts]
+        sizes = sizes if routed else []
         self.routing = nn.ModuleList([nn.Linear(size, after) for size, after in pairwise(sizes)])
 
     @torch.jit.export
@@ -106,11 +109,11 @@ class UMA(nn.Module):
         self.targets = targets.double()
 
     def _embed_system(self, charge: int, spin: int) -> torch.Tensor:
-        """Embedding of charge, spin and task, (C,), in float64."""
+        """Embedding of charge, spin and, where told apart, task, (C,), in float64."""
         parts = (
             self.charge_embedding.weight[charge - self.lowest_charge],
             self.spin_embedding.weight[spin - self.lowest_spin],
-            self.task_embedding.weight[0],
+            self.task_embedding.weight.flatten(),  # empty where tasks are not told apart
         )
         weight, bias = self.system_mixing.weight.double(), self.system_mixing.bias.double()
         return nn.functional.silu(nn.functional.linear(torch.cat(parts).double(), weight, bias))

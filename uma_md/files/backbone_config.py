@@ -14,18 +14,17 @@ def parse_backbone(model_config: dict[str, Any]) -> ModelConfig:
     Raises
     ------
     ValueError
-        When the model is not a UMA mixture of experts of generation 1.1 or later, or an
-        option has a value that this package does not implement; the text names it.
+        When the model is neither a UMA mixture of experts of generation 1.1 or later nor an
+        eSEN model whose forces are gradients, or an option has a value that this package does
+        not implement; the text names it.
     """
     backbone = dict(model_config.get("backbone") or {})
-    kind = str(backbone.pop("model", ""))
-    if not (kind.endswith("eSCNMDMoeBackbone") or kind == "escnmd_moe_backbone"):
-        raise ValueError(
-            f"the checkpoint must hold a UMA model (backbone eSCNMDMoeBackbone), found {kind!r}"
-        )
-    model_id = _model_id(model_config, backbone)
-    options = {**_REQUIRED, **_DEFAULTS, **backbone}
-    _refuse_unsupported(options)
+    plain = _is_plain(str(backbone.pop("model", "")))
+    options = {**_REQUIRED, **({"num_experts": 0} if plain else {}), **_DEFAULTS, **backbone}
+    _refuse_direct_forces(options, model_config)
+    experts = _num_experts(options, plain)
+    model_id = _model_id(model_config, backbone) if experts else _esen_id(model_config)
+    _refuse_unsupported(options, experts)
     lmax, mmax = int(options["lmax"]), int(options["mmax"])
     if not (1 <= lmax <= 6 and 0 <= mmax <= lmax):
         raise ValueError(
@@ -43,7 +42,7 @@ def parse_backbone(model_config: dict[str, Any]) -> ModelConfig:
         lmax=lmax,
         mmax=mmax,
         num_layers=int(options["num_layers"]),
-        num_experts=int(options["num_experts"]),
+        num_experts=experts,
         cutoff=float(options["cutoff"]),
         num_distance_basis=int(options["num_distance_basis"]),
         max_num_elements=int(options["max_num_elements"]),
@@ -52,6 +51,8 @@ def parse_backbone(model_config: dict[str, Any]) -> ModelConfig:
         spin_channels=spin,
         composition_counts_itself=model_id == "UMA-S-1.2",
         supports_single_atoms=bool(model_config.get("supports_single_atoms", False)),
+        task_embedding=bool(options["use_dataset_embedding"]),
+        waves=options["chg_spin_emb_type"] == "pos_emb",
         elements={
             str(task): tuple(map(str, symbols))
             for task, symbols in (model_config.get("elements") or {}).items()
@@ -77,6 +78,44 @@ def dataset_mapping(config: dict[str, Any], list_key: str) -> dict[str, str]:
     return mapping
 
 
+def _is_plain(kind: str) -> bool:
+    """Whether a backbone of this kind has no experts."""
+    if kind.endswith("eSCNMDMoeBackbone") or kind == "escnmd_moe_backbone":
+        return False
+    if kind.endswith("eSCNMDBackbone") or kind == "escnmd_backbone":
+        return True
+    raise ValueError(
+        "the checkpoint must hold a UMA or an eSEN model (backbone eSCNMDMoeBackbone or "
+        f"eSCNMDBackbone), found {kind!r}"
+    )
+
+
+def _refuse_direct_forces(options: dict[str, Any], model_config: dict[str, Any]) -> None:
+    if not options["direct_forces"]:
+        return
+    heads = ", ".join(map(str, model_config.get("heads") or {}))
+    raise ValueError(
+        "the forces must be the gradient of the energy, the checkpoint is a direct-force model "
+        f"(direct_forces {options['direct_forces']!r}, heads {heads}): such forces do not conserve "
+        "energy; take a conserving model, such as esen-sm-conserving-all-omol"
+    )
+
+
+def _num_experts(options: dict[str, Any], plain: bool) -> int:
+    if options["num_experts"] is _MISSING:
+        raise ValueError("the checkpoint's config lacks num_experts")
+    experts = int(options["num_experts"])
+    if experts < 0 or (plain and experts):
+        limit = "0 in an eSCNMDBackbone" if plain else "0 or more"
+        raise ValueError(f"num_experts must be {limit}, the checkpoint has {experts}")
+    return experts
+
+
+def _esen_id(model_config: dict[str, Any]) -> str:
+    name = model_config.get("model_id")
+    return name if isinstance(name, str) and name.strip() else "eSEN"
+
+
 def _model_id(model_config: dict[str, Any], backbone: dict[str, Any]) -> str:
     name = model_config.get("model_id")
     if isinstance(name, str) and name.strip():
@@ -99,8 +138,10 @@ def _channel_range(options: dict[str, Any], name: str) -> tuple[int, int]:
     return channels[0], channels[-1] + 1
 
 
-def _refuse_unsupported(options: dict[str, Any]) -> None:
+def _refuse_unsupported(options: dict[str, Any], experts: int) -> None:
     for name, value in options.items():
+        if not experts and name in _OF_EXPERTS:
+            continue
         if name in _SUPPORTED:
             if value not in _SUPPORTED[name]:
                 known = " or ".join(repr(choice) for choice in _SUPPORTED[name])
@@ -116,8 +157,6 @@ def _refuse_unsupported(options: dict[str, Any]) -> None:
     missing = [name for name in _REQUIRED if options[name] is _MISSING]
     if missing:
         raise ValueError(f"the checkpoint's config lacks {', '.join(missing)}")
-    if int(options["num_experts"]) < 1:
-        raise ValueError("num_experts must be 1 or more for a UMA model, the checkpoint has 0")
 
 
 _MISSING = object()
@@ -145,7 +184,7 @@ _REQUIRED: dict[str, object] = {
 # Options with the values that are implemented.
 _SUPPORTED: dict[str, tuple[object, ...]] = {
     "use_composition_embedding": (True,),
-    "use_dataset_embedding": (True,),
+    "use_dataset_embedding": (True, False),
     "use_global_embedding": (False,),
     "moe_expert_coefficient_norm": ("softmax",),
     "moe_layer_type": ("pytorch", "dgl"),
@@ -156,14 +195,26 @@ _SUPPORTED: dict[str, tuple[object, ...]] = {
     "norm_type": ("rms_norm_sh",),
     "act_type": ("gate",),
     "ff_type": ("spectral",),
-    "chg_spin_emb_type": ("rand_emb",),
+    "chg_spin_emb_type": ("rand_emb", "pos_emb"),
     "direct_forces": (False,),
     "direct_stress": (False,),
+}
+
+# Options that say nothing where there are no experts.
+_OF_EXPERTS = {
+    "use_composition_embedding",
+    "use_global_embedding",
+    "moe_expert_coefficient_norm",
+    "moe_layer_type",
+    "moe_single",
+    "moe_type",
+    "layers_moe",
 }
 
 # fairchem-core's defaults of the options above, for files that leave them out.
 _DEFAULTS: dict[str, object] = {
     "use_composition_embedding": False,
+    "use_dataset_embedding": True,
     "direct_forces": True,
     "ff_type": "grid",
     "chg_spin_emb_type": "pos_emb",

@@ -3,10 +3,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from uma_md.files.backbone_config import dataset_mapping
+
+
+_WRAPPERS = ("DatasetSpecificSingleHeadWrapper", "DatasetSpecificMoEWrapper")
+_ENERGY_HEADS = ("MLP_EFS_Head", "MLP_Energy_Head")
+# What heads give that leave the energy as it is.
+_OTHER_HEADS = {
+    "Linear_Force_Head": ("forces",),
+    "MLP_Stress_Head": ("stress",),
+    "Hessian_Head": ("hessian",),
+    "ChargeSpinHead": ("charge", "spin"),
+}
 
 
 @dataclass(frozen=True)
@@ -23,12 +34,15 @@ class EnergyHead:
         Whether a wrapper around it tells tasks apart.
     mixture
         Whether each task has an expert of its own.
+    ignored
+        The file's other heads, which do not change the energy, with their kinds.
     """
 
     name: str
     config: dict[str, Any]
     wrapped: bool
     mixture: bool
+    ignored: dict[str, str] = field(default_factory=dict)
 
     def index(self, task: str) -> int | None:
         """The expert of a task, None where all tasks share one perceptron."""
@@ -44,31 +58,82 @@ def _class_name(path: Any) -> str:
     return str(path).rsplit(".", 1)[-1]
 
 
-def energy_head(model_config: dict[str, Any]) -> EnergyHead:
+def energy_head(model_config: dict[str, Any], tasks_config: list[dict[str, Any]]) -> EnergyHead:
     """Find the head that gives the energy.
 
     Raises
     ------
     ValueError
-        When there is none, more than one, or one of a kind that is not implemented.
+        When there is none, more than one, or one of a kind that is not implemented; when
+        another head gives the energy or the forces of a task.
     """
     heads = model_config.get("heads") or {}
-    wrappers = ("DatasetSpecificSingleHeadWrapper", "DatasetSpecificMoEWrapper")
-    plain = ("MLP_EFS_Head", "MLP_Energy_Head")
-    found = []
+    found, others = [], {}
     for name, head in heads.items():
-        kind = _class_name(head.get("module"))
-        inner = _class_name(head.get("head_cls")) if kind in wrappers else kind
-        if inner not in plain:
-            raise ValueError(f"head {name} must be an MLP_EFS_Head, the checkpoint has {inner!r}")
-        options = (head.get("head_kwargs") or {}) if kind in wrappers else head
+        kind = _kind(head)
+        if kind in _OTHER_HEADS:
+            others[str(name)] = kind
+            continue
+        if kind not in _ENERGY_HEADS:
+            raise ValueError(f"head {name} must be an MLP_EFS_Head, the checkpoint has {kind!r}")
+        options = (head.get("head_kwargs") or {}) if _is_wrapped(head) else head
         if options.get("reduce", "sum") != "sum":
             raise ValueError(f"head option reduce must be 'sum', found {options['reduce']!r}")
-        mixture = kind == "DatasetSpecificMoEWrapper"
-        found.append(EnergyHead(name, head, kind in wrappers, mixture))
+        found.append(name)
     if len(found) != 1:
         raise ValueError(f"the checkpoint must have one energy head, found {len(found)}")
-    return found[0]
+    if others:
+        _check_sources(model_config, tasks_config, found[0])
+    head = heads[found[0]]
+    mixture = _class_name(head.get("module")) == "DatasetSpecificMoEWrapper"
+    return EnergyHead(found[0], head, _is_wrapped(head), mixture, others)
+
+
+def _is_wrapped(head: dict[str, Any]) -> bool:
+    return _class_name(head.get("module")) in _WRAPPERS
+
+
+def _kind(head: dict[str, Any]) -> str:
+    return _class_name(head.get("head_cls" if _is_wrapped(head) else "module"))
+
+
+def _check_sources(
+    model_config: dict[str, Any], tasks_config: list[dict[str, Any]], energy: str
+) -> None:
+    """Refuse energies or forces that fairchem-core takes from another head than the energy's."""
+    for entry in tasks_config:
+        prop, name = entry.get("property"), entry.get("name")
+        if prop not in ("energy", "forces"):
+            continue
+        source = _source(model_config, name)
+        if source not in (None, energy):
+            raise ValueError(
+                f"{name} must come from the energy head {energy} or its gradient, the "
+                f"checkpoint takes it from head {source} ({_kind(model_config['heads'][source])})"
+            )
+
+
+def _source(model_config: dict[str, Any], task: Any) -> str | None:
+    """The head whose output is that of a task, by its name; None where no name is the task's.
+
+    Outputs have the names of their heads, or, where these are passed through, names of their
+    own; of several with one name fairchem-core takes that of the last head.
+    """
+    heads = model_config["heads"]
+    if not model_config.get("pass_through_head_outputs"):
+        return task if task in heads else None
+    giving = [name for name in sorted(heads) if task in _outputs(heads[name])]
+    return giving[-1] if giving else None
+
+
+def _outputs(head: dict[str, Any]) -> set[str]:
+    """Names of what a head gives."""
+    given = _OTHER_HEADS.get(_kind(head), ("energy", "forces", "stress"))
+    if _is_wrapped(head):
+        names = head.get("dataset_names") or head.get("dataset_mapping") or ()
+        return {f"{name}_{prop}" for name in names for prop in given}
+    prefix = f"{head['prefix']}_" if head.get("prefix") else ""
+    return {f"{prefix}{prop}" for prop in given}
 
 
 def energy_tasks(tasks_config: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:

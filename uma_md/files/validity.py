@@ -22,8 +22,8 @@ _AXES = (
     ("edge_channels", "source_embedding.weight", 1),
     ("num_distance_basis", "edge_degree_embedding.rad_func.net.0.weight", 1),
     ("hidden_channels", "blocks.0.atom_wise.so3_linear_1.weight", 1),
-    ("num_experts", "routing_mlp.4.bias", 0),
 )
+_EXPERTS = "backbone.routing_mlp.4.bias"
 _WRONG_TYPES = (KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError)
 
 
@@ -72,8 +72,10 @@ def check_sizes(checkpoint: Checkpoint, config: ModelConfig) -> None:
         if what == "num_distance_basis":
             size -= 2 * config.edge_channels
         _compare(what, getattr(config, what), size)
+    experts = shapes.get(_EXPERTS, (0,))
+    _compare("num_experts", config.num_experts, experts[0] if experts else 0, least=0)
 
 
-def _compare(what: str, size: int, stored: int) -> None:
-    if size != stored or size < 1:
+def _compare(what: str, size: int, stored: int, least: int = 1) -> None:
+    if size != stored or size < least:
         raise ValueError(f"{what} must be that of the checkpoint's weights, {stored}; found {size}")

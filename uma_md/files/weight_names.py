@@ -9,8 +9,7 @@ from uma_md.files.task_config import EnergyHead
 
 # Our names of the weights, as patterns, and what the published files call them.
 _PUBLISHED_NAMES = (
-    (r"charge_embedding\.weight", "charge_embedding.rand_emb.weight"),
-    (r"spin_embedding\.weight", "spin_embedding.rand_emb.weight"),
+    (r"(charge|spin)_embedding\.weight", r"\1_embedding.{table}"),
     (r"task_embedding\.weight", "dataset_embedding.dataset_emb_dict.{task}.weight"),
     (r"system_mixing\.(\w+)", r"mix_csd.\1"),
     (r"routing\.0\.(\w+)", r"routing_mlp.0.\1"),
@@ -29,10 +28,15 @@ _PUBLISHED_NAMES = (
         for which, n in (("first", 1), ("second", 2))
         for ours, theirs in (
             (rf"{which}\.zero\.experts", f"so2_conv_{n}.fc_m0.weights"),
+            (rf"{which}\.zero\.weight", f"so2_conv_{n}.fc_m0.weight"),
             (rf"{which}\.zero\.bias", f"so2_conv_{n}.fc_m0.bias"),
             (
                 rf"{which}\.orders\.(\d+)\.linear\.experts",
                 rf"so2_conv_{n}.so2_m_conv.\2.fc.weights",
+            ),
+            (
+                rf"{which}\.orders\.(\d+)\.linear\.weight",
+                rf"so2_conv_{n}.so2_m_conv.\2.fc.weight",
             ),
         )
     ),
@@ -47,8 +51,20 @@ COMPUTED = re.compile(r"backbone\.(Jd_\d+$|wigner_data\.|SO3_grid\.|mappingReduc
 _OTHER_TASKS = re.compile(r"backbone\.dataset_embedding\.dataset_emb_dict\.")
 
 
-def published_name(name: str, head: EnergyHead, embedding: str) -> str:
-    """The published name of one of our weights, for the task with the given embedding."""
+def published_name(name: str, head: EnergyHead, embedding: str, waves: bool) -> str:
+    """The published name of one of our weights.
+
+    Parameters
+    ----------
+    name
+        Ours.
+    head
+        The file's energy head.
+    embedding
+        Name of the task's embedding.
+    waves
+        Whether charge and spin are embedded by frequencies rather than by tables.
+    """
     part = re.fullmatch(r"head\.(\d)\.(\w+)", name)
     if part:
         wrapper = "head." if head.wrapped else ""
@@ -56,10 +72,16 @@ def published_name(name: str, head: EnergyHead, embedding: str) -> str:
         return f"output_heads.{head.name}.{wrapper}energy_block.{part[1]}.{kind}"
     for pattern, replacement in _PUBLISHED_NAMES:
         if re.fullmatch(pattern, name):
-            return "backbone." + re.sub(pattern, replacement, name).format(task=embedding)
+            table = "W" if waves else "rand_emb.weight"
+            published = re.sub(pattern, replacement, name).format(task=embedding, table=table)
+            return "backbone." + published
     raise AssertionError(f"no published name for {name}")
 
 
-def is_unused(name: str) -> bool:
-    """Whether a published weight has no part in a task: a computed table, another task's."""
-    return bool(COMPUTED.match(name) or _OTHER_TASKS.match(name))
+def is_unused(name: str, head: EnergyHead) -> bool:
+    """Whether a published weight has no part in a task: a computed table, another task's or head's.
+
+    Another head's only where it is one of those that ``head`` says may be ignored.
+    """
+    others = tuple(f"output_heads.{other}." for other in head.ignored)
+    return bool(COMPUTED.match(name) or _OTHER_TASKS.match(name) or name.startswith(others))

@@ -14,7 +14,7 @@ class MixedLinear(nn.Module):
     Parameters
     ----------
     num_experts
-        0 for a map that is stored merged.
+        0 for a plain map, whose weight is all there is.
     in_features, out_features
         Sizes of the map.
     bias
@@ -29,10 +29,11 @@ class MixedLinear(nn.Module):
         self.out_features = out_features
         self.experts = nn.Parameter(torch.empty(num_experts, out_features, in_features))
         self.bias = nn.Parameter(torch.empty(out_features)) if bias else None
-        self.register_buffer("weight", torch.empty(0))
+        merged = torch.empty(0) if num_experts > 0 else torch.empty(out_features, in_features)
+        self.register_buffer("weight", merged)
 
     def merge(self, routing: torch.Tensor) -> None:
-        """Set the weight for one routing, (experts,); a map stored merged keeps its own.
+        """Set the weight for one routing, (experts,); a plain map keeps its own.
 
         The experts may be on another device than the weight, which stays where it is.
         """
