@@ -16,6 +16,7 @@ from uma_md.export import export
 
 DATA = Path(__file__).parent / "data"
 VARIANTS = ("tiny-1p1", "tiny-1p2", "tiny-1p2p1", "tiny-m")
+ESEN = ("esen-tiny", "esen-bare", "esen-few")
 
 # Small matrices: threads that wait for each other cost more than they give, here and in the
 # processes that tests start. Where ranks outnumber the cores, one that waits for a message sleeps.

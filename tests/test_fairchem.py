@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import ESEN, VARIANTS
 from structures import structure
 
 from uma_md import UMACalculator
@@ -22,7 +23,7 @@ pytestmark = [
 SPECS = ("water:8", "shear", "slab", "far")
 
 
-@pytest.mark.parametrize("variant", ["tiny-1p1", "tiny-1p2", "tiny-1p2p1", "tiny-m"])
+@pytest.mark.parametrize("variant", [*VARIANTS, *ESEN])
 def test_fresh_checkpoints_give_the_numbers_of_fairchem(variant, tmp_path):
     pytest.importorskip("fairchem.core", reason="fairchem-core has an environment of its own")
     sys.path.insert(0, str(Path(__file__).parent / "reference"))

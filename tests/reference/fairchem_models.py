@@ -54,6 +54,13 @@ BACKBONE = {
 }
 
 
+# Heads beside that of the energy, whose outputs belong to no task.
+OTHER_HEADS = {
+    "forcehead": {"module": f"{UMA}.escn_md.Linear_Force_Head"},
+    "stresshead": {"module": f"{UMA}.escn_md.MLP_Stress_Head"},
+}
+
+
 def _sizes(channels: int, layers: int, experts: int, basis: int) -> dict[str, Any]:
     return {
         "sphere_channels": channels,
@@ -66,9 +73,24 @@ def _sizes(channels: int, layers: int, experts: int, basis: int) -> dict[str, An
 
 
 FIRST = {"dataset_list": FIVE, "model_version": 1.1}
+# Without experts (eSEN): the plain backbone, or that of UMA with none of them.
+PLAIN = {"model": f"{UMA}.escn_md.eSCNMDBackbone", "dataset_list": ["omol"]}
+OF_EXPERTS = (
+    "moe_dropout",
+    "moe_layer_type",
+    "num_experts",
+    "use_composition_embedding",
+    "use_global_embedding",
+)
+FEW = {
+    "dataset_mapping": {name: name for name in ("omol", "oc25", "odac")},
+    "charge_balanced_channels": [0, 1],
+    "spin_balanced_channels": [2, 3],
+    "chg_spin_emb_type": "pos_emb",
+}
 SECOND = {"dataset_mapping": {name: name for name in SEVEN}, "charge_balanced_channels": [0, 1, 2]}
 
-# Backbone options and model_id; generations without a model_id have one head for all tasks.
+# Backbone options and model_id; UMA generations without a model_id have one head for all tasks.
 VARIANTS = {
     "s-1p1": ({**FIRST, **_sizes(128, 4, 32, 64)}, None),
     "s-1p2": ({**SECOND, **_sizes(128, 4, 32, 32)}, "UMA-S-1.2"),
@@ -79,6 +101,9 @@ VARIANTS = {
     "tiny-1p2": ({**SECOND, **_sizes(16, 2, 4, 16)}, "UMA-S-1.2"),
     "tiny-l6": ({**FIRST, **_sizes(8, 2, 2, 8), "lmax": 6, "mmax": 3}, None),
     "tiny-1p2p1": ({**SECOND, **_sizes(16, 3, 4, 16), "cutoff": 5.0}, "UMA-S-1.2.1"),
+    "esen-tiny": ({**PLAIN, **_sizes(16, 2, 0, 16)}, None),
+    "esen-bare": ({**PLAIN, **_sizes(16, 2, 0, 16), "use_dataset_embedding": False}, None),
+    "esen-few": ({**FEW, **_sizes(16, 2, 0, 16), "lmax": 3}, None),
 }
 
 
@@ -99,24 +124,32 @@ def build(variant: str, seed: int) -> MLIPInferenceCheckpoint:
         shifts = value.is_floating_point() and "Jd_" not in name
         noise = 0.01 * torch.randn_like(value) if shifts else 0
         averaged["module." + name] = value + noise
-    names = list(config["backbone"].get("dataset_list") or config["backbone"]["dataset_mapping"])
     return MLIPInferenceCheckpoint(
         model_config=config,
         model_state_dict=raw,
         ema_state_dict=averaged,
-        tasks_config=[task for name in names for task in tasks(name)],
+        tasks_config=[task for name in datasets(variant) for task in tasks(name)],
     )
+
+
+def datasets(variant: str) -> list[str]:
+    options = VARIANTS[variant][0]
+    return list(options.get("dataset_list") or options["dataset_mapping"])
 
 
 def model_config(variant: str) -> dict[str, Any]:
     options, model_id = VARIANTS[variant]
     backbone = {**BACKBONE, **options}
+    if "model" in options:
+        backbone = {name: value for name, value in backbone.items() if name not in OF_EXPERTS}
     head = {
         "head_cls": f"{UMA}.escn_md.MLP_EFS_Head",
         "head_kwargs": {"wrap_property": False},
         "wrap_property": True,
     }
-    if model_id is None:
+    if variant == "esen-bare":  # no wrapper; prefix: the names that tasks have
+        head = {"module": f"{UMA}.escn_md.MLP_EFS_Head", "prefix": "omol", "wrap_property": True}
+    elif "dataset_list" in options:
         head["module"] = f"{UMA}.escn_moe.DatasetSpecificSingleHeadWrapper"
         head["dataset_names"] = backbone["dataset_list"]
     else:
@@ -125,7 +158,7 @@ def model_config(variant: str) -> dict[str, Any]:
     config = {
         "_target_": "fairchem.core.models.base.HydraModel",
         "backbone": backbone,
-        "heads": {"energyandforcehead": head},
+        "heads": {"energyandforcehead": head, **(OTHER_HEADS if variant == "esen-few" else {})},
         "otf_graph": True,
         "pass_through_head_outputs": True,
     }
@@ -178,9 +211,8 @@ def evaluate(variant: str, path: str, specs: tuple[str, ...] = STRUCTURES) -> di
         base_precision_dtype="float64",
     )
     unit = MLIPPredictUnit(path, device="cpu", inference_settings=settings)
-    backbone = model_config(variant)["backbone"]
     found = {}
-    for task in backbone.get("dataset_list") or backbone["dataset_mapping"]:
+    for task in datasets(variant):
         for spec in (*specs, *(MOLECULES if task == "omol" else MOLECULES[:1])):
             atoms = structure(spec)
             atoms.calc = FAIRChemCalculator(unit, task_name=task)
