@@ -69,7 +69,7 @@ class Hub:
     Attributes
     ----------
     files
-        Bytes by name, ``checkpoints/NAME.pt``, the same at every revision.
+        Bytes by name, ``checkpoints/NAME.pt``, the same in every repository and revision.
     revisions
         Commits by branch or tag.
     busy : int
@@ -160,7 +160,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def _point_to_storage(self) -> None:
-        match = re.fullmatch(rf"/{REPOSITORY}/resolve/([^/]+)/(.+)", self.path)
+        match = re.fullmatch(r"/facebook/\w+/resolve/([^/]+)/(.+)", self.path)
         revision, name = match.groups() if match else ("", "")
         commits = {**self.hub.revisions, **{c: c for c in self.hub.revisions.values()}}
         if revision not in commits:

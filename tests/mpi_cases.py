@@ -10,7 +10,7 @@ from ase.md.verlet import VelocityVerlet
 from structures import structure
 
 DATA = Path(__file__).parent / "data"
-TINY = ("tiny-1p1", "tiny-1p2", "tiny-1p2p1", "tiny-m", "tiny-l6")
+TINY = ("tiny-1p1", "tiny-1p2", "tiny-1p2p1", "tiny-m", "tiny-l6", "esen-bare", "esen-few")
 SPECS = ("water:8", "shear", "mol:CH3CH2OH@-1,2", "mol:OH@-1,1", "lattice")
 MORE_SPECS = ("water:32", "slab", "far", "wire", "outside", "mol:H")
 

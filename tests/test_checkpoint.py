@@ -68,10 +68,10 @@ def test_omegaconf_containers_are_read_as_plain_ones():
         ("act_type", "s2"),
         ("ff_type", "grid"),
         ("norm_type", "layer_norm_sh"),
-        ("chg_spin_emb_type", "pos_emb"),
+        ("chg_spin_emb_type", "lin_emb"),
         ("moe_expert_coefficient_norm", "pnorm"),
-        ("direct_forces", True),
-        ("use_dataset_embedding", False),
+        ("use_dataset_embedding", None),
+        ("direct_stress", True),
         ("distance_function", "bessel"),
     ],
 )
@@ -101,7 +101,9 @@ def test_uma_1p0_files_are_refused_with_the_reason(changed):
 
 def test_models_that_are_not_uma_are_refused(changed):
     path = changed("tiny-1p1", lambda config, *_: config["backbone"].update(model="equiformer_v3"))
-    with pytest.raises(ValueError, match="must hold a UMA model .* found 'equiformer_v3'"):
+    with pytest.raises(
+        ValueError, match="must hold a UMA or an eSEN model .* found 'equiformer_v3'"
+    ):
         UMASource(path)
 
 

@@ -15,7 +15,7 @@ from huggingface_hub import constants
 from uma_md import UMACalculator
 from uma_md.cli import main
 from uma_md.hub import download as hub
-from uma_md.hub.catalog import KNOWN
+from uma_md.hub.catalog import DIRECT, KNOWN
 from uma_md.info import describe
 
 NAME = "uma-s-1p2p1"
@@ -81,6 +81,39 @@ def test_names_are_accepted_where_paths_are(server, cache, tmp_path):
     done = CliRunner().invoke(main, ["export", NAME, "--task", "omol", "-o", str(output)])
     assert done.exit_code == 0, done.output
     assert output.is_file()
+
+
+def test_esen_models_come_from_repositories_of_their_own(server, cache):
+    esen = {name: model for name, model in KNOWN.items() if name.startswith("esen-")}
+    assert {model.repository for model in esen.values()} == {
+        "facebook/OMol25",
+        "facebook/OC25",
+        "facebook/ODAC25",
+    }
+    content = checkpoint("esen-bare").read_bytes()
+    said: list[str] = []
+    for name, model in esen.items():
+        server.files[model.file] = content
+        path = hub.download(name, report=said.append)
+        assert path.name == Path(model.file).name
+        asked = [request.path for request in server.requests if request.host == "hub"]
+        assert asked[-1] == f"/{model.repository}/resolve/main/{model.file}"
+        assert f"models--{model.repository.replace('/', '--')}" in path.parts
+    assert len(said) == 3  # the license, once for each repository
+    assert "The weights of facebook/OC25" in said[1]
+    assert dict(describe("esen-sm-conserving-all-omol"))["model"] == "eSEN"
+    with pytest.raises(FileNotFoundError, match="give the name esen-sm-conserving-all-oc25"):
+        hub.resolve("folder/esen_sm_conserve.pt")
+
+
+@pytest.mark.parametrize("name", DIRECT)
+def test_direct_force_models_are_refused_before_any_transfer(name, server, cache):
+    message = f"{name} is a direct-force model, whose forces do not conserve energy: take esen-sm-"
+    for ask in (hub.resolve, hub.download, describe):
+        with pytest.raises(ValueError, match=message):
+            ask(name)
+    assert not server.requests
+    assert DIRECT[name] in KNOWN
 
 
 def test_a_cached_name_needs_no_network(server, cache, monkeypatch):

@@ -141,9 +141,7 @@ class UMASource:
                 if name.startswith("head.") and name.endswith("weight"):
                     state[name] = state[name][task.head].clone()
         if self.config.waves:
-            for name, limits in (("charge", CHARGE_RANGE), ("spin", SPIN_RANGE)):
-                weight = f"{name}_embedding.weight"
-                state[weight] = wave_table(state[weight], limits, zero_is_null=name == "spin")
+            _expand_waves(state, self.config.channels)
         _check_shapes(model, state)
         model.load_state_dict(state, strict=False, assign=True)
         references = task.references[: self.config.max_num_elements]
@@ -160,7 +158,9 @@ class UMASource:
         sizes = {name: math.prod(w.shape) for name, w in self.checkpoint.weights.items()}
         active = sum(parameter.numel() for parameter in single.parameters())
         if c.num_experts == 0:
-            active = sum(sizes.get(name, 0) for name in self._published_names(single, task).values())
+            active = sum(
+                sizes.get(name, 0) for name in self._published_names(single, task).values()
+            )
         return Metadata(
             model_id=c.model_id,
             task=task.name,
@@ -283,7 +283,7 @@ def cast_constants(model: UMA, dtype: torch.dtype) -> None:
 
 
 def stored_weights(model: UMA) -> dict[str, torch.Tensor]:
-    """What a network takes from its file: parameters and, where there are no experts, plain maps."""
+    """What a network takes from its file: parameters, and plain maps where it has no experts."""
     stored = {name: weight for name, weight in model.named_parameters() if weight.numel()}
     if model.num_experts == 0:
         for name, module in model.named_modules():
@@ -306,11 +306,23 @@ def wave_table(
         Whether the row of 0 is zero, as that of a spin that is not given.
     """
     integers = torch.arange(limits[0], limits[1] + 1, dtype=torch.float64)
-    angles = 2 * torch.pi * integers.unsqueeze(1) * frequencies.double().flatten()
+    angles = 2 * torch.pi * integers.unsqueeze(1) * frequencies.double()
     table = torch.cat((angles.sin(), angles.cos()), dim=1)
     if zero_is_null:
         table[-limits[0]] = 0
     return table.to(frequencies.dtype)
+
+
+def _expand_waves(state: dict[str, torch.Tensor], channels: int) -> None:
+    """Replace the frequencies of charge and spin by their tables."""
+    for name, limits in (("charge", CHARGE_RANGE), ("spin", SPIN_RANGE)):
+        weight = f"{name}_embedding.weight"
+        if state[weight].shape != (channels // 2,):
+            raise ValueError(
+                f"frequencies of {name} must be half as many as the checkpoint's channels, "
+                f"{channels}; found a weight of shape {tuple(state[weight].shape)}"
+            )
+        state[weight] = wave_table(state[weight], limits, zero_is_null=name == "spin")
 
 
 def _check_shapes(model: UMA, state: dict[str, torch.Tensor]) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 
 from uma_md.files.backbone_config import dataset_mapping
 
-
 _WRAPPERS = ("DatasetSpecificSingleHeadWrapper", "DatasetSpecificMoEWrapper")
 _ENERGY_HEADS = ("MLP_EFS_Head", "MLP_Energy_Head")
 # What heads give that leave the energy as it is.

@@ -18,7 +18,7 @@ from huggingface_hub.errors import (
 )
 
 from uma_md.files.whole_file import DISK_FULL
-from uma_md.hub.catalog import LICENSE, PAGE, REPOSITORY
+from uma_md.hub.catalog import KNOWN, LICENSE
 
 BUSY = (408, 429, 500, 502, 503, 504)
 
@@ -53,14 +53,16 @@ def explained(name: str, revision: str) -> Iterator[None]:
 def _explain_answer(error: HfHubHTTPError, name: str, revision: str) -> Exception:
     """The exception for an answer of the hub that is not the file."""
     status, said = error.response.status_code, _one_line(error.server_message or "")
+    model = KNOWN[name]
     if isinstance(error, RevisionNotFoundError):
         return ValueError(
-            f"revision must be a branch, tag or commit of {REPOSITORY}, found none named "
-            f"{revision!r}: {PAGE}/commits/main lists them"
+            f"revision must be a branch, tag or commit of {model.repository}, found none named "
+            f"{revision!r}: {model.page}/commits/main lists them"
         )
     if isinstance(error, RemoteEntryNotFoundError):
         return FileNotFoundError(
-            f"revision {revision} of {REPOSITORY} has no {name}: choose another with --revision"
+            f"revision {revision} of {model.repository} has no {name}: choose another with "
+            "--revision"
         )
     if status == 401 or isinstance(error, GatedRepoError) or "fine-grained" in said:
         return PermissionError(_access_sentence(name, status, said))
@@ -72,6 +74,7 @@ def _explain_answer(error: HfHubHTTPError, name: str, revision: str) -> Exceptio
 
 
 def _access_sentence(name: str, status: int, said: str) -> str:
+    page = KNOWN[name].page
     if "Invalid credentials" in said:
         return (
             f"the hub does not accept the login for {name}: run 'hf auth login' again, or correct "
@@ -86,19 +89,19 @@ def _access_sentence(name: str, status: int, said: str) -> str:
         )
     if "awaiting" in said:
         return (
-            f"the request for access to {name} is not granted yet: wait for the mail, {PAGE} "
+            f"the request for access to {name} is not granted yet: wait for the mail, {page} "
             "shows the state"
         )
     if "rejected" in said:
-        return f"the request for access to {name} was rejected: {PAGE} shows why"
+        return f"the request for access to {name} was rejected: {page} shows why"
     return (
-        f"this login has no access to {name}: request it at {PAGE} (you accept the {LICENSE} there)"
+        f"this login has no access to {name}: request it at {page} (you accept the {LICENSE} there)"
     )
 
 
 def _login_sentence(name: str) -> str:
     return (
-        f"{name} is gated, and no login was found: request access at {PAGE}, then run "
+        f"{name} is gated, and no login was found: request access at {KNOWN[name].page}, then run "
         "'hf auth login' or set HF_TOKEN"
     )
 

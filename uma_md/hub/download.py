@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Published UMA checkpoints by name: in the hub's cache, or downloaded through its client.
+"""Published checkpoints by name: in the hub's cache, or downloaded through its client.
 
 The client (``huggingface_hub``) brings its cache, login, environment variables, progress bar,
 locks between processes and resumed transfers. What is added here is which files there are, that
@@ -28,7 +28,7 @@ from huggingface_hub.errors import FileMetadataError, HfHubHTTPError
 
 from uma_md.files.checksum import sha256
 from uma_md.hub.answers import BUSY, explained
-from uma_md.hub.catalog import KNOWN, LICENSE, PAGE, REPOSITORY
+from uma_md.hub.catalog import DIRECT, KNOWN, LICENSE, Published
 
 BUNDLED = Path(__file__).parents[1] / "data" / "uma-nano.safetensors"
 
@@ -69,13 +69,14 @@ def resolve(name_or_path: str | Path) -> Path:
     if str(name_or_path) == BUNDLED.stem:
         return _bundled()
     name, _, revision = str(name_or_path).partition("@")
-    if name in KNOWN:
+    if name in (*KNOWN, *DIRECT):
         chosen = _checked_revision(revision or None)
         return cached(name, chosen) or download(name, chosen)
-    if path.name in {f"{known}.pt" for known in KNOWN}:
+    of_files = {Path(model.file).name: known for known, model in KNOWN.items()}
+    if path.name in of_files:
         raise FileNotFoundError(
             f"checkpoint must be an existing file, found none at {path}: give the name "
-            f"{path.stem} instead to take it from the hub"
+            f"{of_files[path.name]} instead to take it from the hub"
         )
     if path.suffix == "" and path.name == str(name_or_path) and not path.exists():
         raise FileNotFoundError(
@@ -95,8 +96,9 @@ def _bundled() -> Path:
 
 def cached(name: str, revision: str | None = None, cache: str | Path | None = None) -> Path | None:
     """The file of a known model in the hub's cache, or None; needs no network."""
+    model = _published(name)
     found = try_to_load_from_cache(
-        REPOSITORY, _file_of(name), _folder(cache), _checked_revision(revision)
+        model.repository, model.file, _folder(cache), _checked_revision(revision)
     )
     return Path(found) if isinstance(found, str) else None
 
@@ -154,13 +156,13 @@ def download(
         return kept
     kept = cached(name, remote.commit, folder)
     if kept is None:
-        _mention_license(folder, report)
+        _mention_license(KNOWN[name], folder, report)
         _check_space(name, remote, folder)
     with explained(name, revision):
         path = Path(
             hf_hub_download(
-                REPOSITORY,
-                _file_of(name),
+                KNOWN[name].repository,
+                KNOWN[name].file,
                 revision=revision,
                 cache_dir=folder,
                 token=token_from_login or None,
@@ -194,12 +196,17 @@ def rows() -> list[tuple[str, ...]]:
     return table
 
 
-def _file_of(name: str) -> str:
+def _published(name: str) -> Published:
     if name == BUNDLED.stem:
         raise ValueError(f"{name} needs no download: it comes with uma-md")
+    if name in DIRECT:
+        raise ValueError(
+            f"the forces must be the gradient of the energy, {name} is a direct-force model, whose "
+            f"forces do not conserve energy: take {DIRECT[name]}"
+        )
     if name not in KNOWN:
         raise ValueError(f"model must be one of {', '.join(KNOWN)}; found {name!r}")
-    return f"checkpoints/{name}.pt"
+    return KNOWN[name]
 
 
 def _folder(cache: str | Path | None) -> Path:
@@ -221,7 +228,8 @@ def _ask(name: str, revision: str, token_from_login: bool) -> _Remote:
     A busy hub is asked again with growing pauses. Without a network there is one try only:
     the nodes of many clusters have none, and waiting would not mend that.
     """
-    url = hf_hub_url(REPOSITORY, _file_of(name), revision=revision)
+    model = _published(name)
+    url = hf_hub_url(model.repository, model.file, revision=revision)
     token, timeout = token_from_login or None, constants.HF_HUB_ETAG_TIMEOUT
     try:
         found = get_hf_file_metadata(url, token=token, timeout=timeout)
@@ -239,9 +247,9 @@ def _tell(text: str) -> None:
     click.echo(text, err=True)
 
 
-def _mention_license(folder: Path, report: Callable[[str], None]) -> None:
-    """Say once per cache which license the weights have; of many ranks, one says it."""
-    mark = folder / f"models--{REPOSITORY.replace('/', '--')}" / ".license-mentioned"
+def _mention_license(model: Published, folder: Path, report: Callable[[str], None]) -> None:
+    """Say once per repository and cache which license the weights have; of many ranks, one does."""
+    mark = folder / f"models--{model.repository.replace('/', '--')}" / ".license-mentioned"
     try:
         mark.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(mark, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
@@ -250,8 +258,8 @@ def _mention_license(folder: Path, report: Callable[[str], None]) -> None:
     except OSError:
         pass  # It cannot be remembered, so it is said again the next time.
     report(
-        f"The UMA weights, and what is made from them, are under Meta's {LICENSE}: "
-        f"read it at {PAGE}"
+        f"The weights of {model.repository}, and what is made from them, are under Meta's "
+        f"{LICENSE}: read it at {model.page}"
     )
 
 
