@@ -34,6 +34,10 @@ from uma_md.nn.experts import MixedLinear
 from uma_md.options import DTYPE_NAMES
 from uma_md.system import default_spin
 
+_OF_CHARGE_AND_SPIN = {
+    "charge_embedding.weight": CHARGE_RANGE,
+    "spin_embedding.weight": SPIN_RANGE,
+}
 DTYPES = {name: getattr(torch, name) for name in DTYPE_NAMES}
 
 
@@ -132,7 +136,11 @@ class UMASource:
         check_sizes(self.checkpoint, self.config)
         model = UMA(self.config, task.rmsd)
         cast_constants(model, dtype)
-        published = self._published_names(model, task)
+        waves = self.config.waves
+        published = {
+            name: published_name(name, self._head, task.embedding, waves=waves)
+            for name in stored_weights(model)
+        }
         self._check_names(set(published.values()))
         read = self.checkpoint.read(sorted(set(published.values())), dtype)
         state = {name: read.pop(source) for name, source in published.items()}
@@ -156,11 +164,9 @@ class UMASource:
         single.requires_grad_(False)
         cast_constants(single.to(DTYPES[dtype]), DTYPES[dtype])
         sizes = {name: math.prod(w.shape) for name, w in self.checkpoint.weights.items()}
-        active = sum(parameter.numel() for parameter in single.parameters())
-        if c.num_experts == 0:
-            active = sum(
-                sizes.get(name, 0) for name in self._published_names(single, task).values()
-            )
+        active = {name: weight.numel() for name, weight in stored_weights(single).items()}
+        if c.waves:
+            active.update(dict.fromkeys(_OF_CHARGE_AND_SPIN, c.channels // 2))
         return Metadata(
             model_id=c.model_id,
             task=task.name,
@@ -180,17 +186,10 @@ class UMASource:
             sphere_channels=c.channels,
             bytes_per_edge=measure_bytes_per_edge(single, DTYPES[dtype]),
             parameters_total=sum(n for name, n in sizes.items() if not COMPUTED.match(name)),
-            parameters_active=active,
+            parameters_active=sum(active.values()),
             source=self.checkpoint.path.name,
             source_sha256="",
         )
-
-    def _published_names(self, model: UMA, task: Task) -> dict[str, str]:
-        """Published names of what a task's network takes from the file, by our names."""
-        return {
-            name: published_name(name, self._head, task.embedding, self.config.waves)
-            for name in stored_weights(model)
-        }
 
     def _elements(self, task: Task) -> tuple[str, ...]:
         """What a task knows, by atomic number: all that the tables have, or what the file lists."""
@@ -284,7 +283,8 @@ def cast_constants(model: UMA, dtype: torch.dtype) -> None:
 
 def stored_weights(model: UMA) -> dict[str, torch.Tensor]:
     """What a network takes from its file: parameters, and plain maps where it has no experts."""
-    stored = {name: weight for name, weight in model.named_parameters() if weight.numel()}
+    stored: dict[str, torch.Tensor] = {}
+    stored.update((name, weight) for name, weight in model.named_parameters() if weight.numel())
     if model.num_experts == 0:
         for name, module in model.named_modules():
             if isinstance(module, MixedLinear):
@@ -315,8 +315,8 @@ def wave_table(
 
 def _expand_waves(state: dict[str, torch.Tensor], channels: int) -> None:
     """Replace the frequencies of charge and spin by their tables."""
-    for name, limits in (("charge", CHARGE_RANGE), ("spin", SPIN_RANGE)):
-        weight = f"{name}_embedding.weight"
+    for weight, limits in _OF_CHARGE_AND_SPIN.items():
+        name = weight.partition("_")[0]
         if state[weight].shape != (channels // 2,):
             raise ValueError(
                 f"frequencies of {name} must be half as many as the checkpoint's channels, "

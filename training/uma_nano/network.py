@@ -127,7 +127,7 @@ class Network(nn.Module):
 
     def write(self, path: Path) -> None:
         """Write the parameters as a checkpoint in safetensors."""
-        head = energy_head(self.config)
+        head = energy_head(self.config, self._tasks_config())
         weights: dict[str, torch.Tensor] = {}
         for task in TASKS:
             for name, parameter in self.tasks[task].named_parameters():

@@ -51,7 +51,7 @@ COMPUTED = re.compile(r"backbone\.(Jd_\d+$|wigner_data\.|SO3_grid\.|mappingReduc
 _OTHER_TASKS = re.compile(r"backbone\.dataset_embedding\.dataset_emb_dict\.")
 
 
-def published_name(name: str, head: EnergyHead, embedding: str, waves: bool) -> str:
+def published_name(name: str, head: EnergyHead, embedding: str, *, waves: bool = False) -> str:
     """The published name of one of our weights.
 
     Parameters
