@@ -7,6 +7,8 @@ no experts, a few datasets, charge and spin as waves, balanced channels, and hea
 the energy.
 """
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -64,7 +66,7 @@ def test_info_tells_what_a_checkpoint_holds():
 def test_parameters_are_those_of_the_file(variant):
     source = UMASource(checkpoint(variant))
     metadata = source.metadata(source.task("omol"), "float32", 0, 1)
-    sizes = {name: np.prod(w.shape) for name, w in source.checkpoint.weights.items()}
+    sizes = {name: math.prod(w.shape) for name, w in source.checkpoint.weights.items()}
     stored = {name: size for name, size in sizes.items() if not COMPUTED.match(name)}
     unused = (".forcehead.", ".stresshead.", "dict.oc25", "dict.odac")
     others = sum(size for name, size in stored.items() if any(part in name for part in unused))
@@ -115,7 +117,7 @@ def test_lammps_gives_the_numbers_of_fairchem(variant, task, ranks, exported, tm
     model, specs, blocks = exported(variant, task), [], []
     for spec in (*STRUCTURES, *(MOLECULES if task == "omol" else ())):
         atoms, style = structure(spec), ""
-        if atoms.info:
+        if "charge" in atoms.info:
             style = f"charge {atoms.info['charge']} spin {atoms.info['spin']}"
         blocks.append(Block(in_a_box(atoms), model, style, open_boundary="s" if style else "f"))
         specs.append(spec)
