@@ -23,7 +23,7 @@ pytestmark = [
 SPECS = ("water:8", "shear", "slab", "far")
 
 
-@pytest.mark.parametrize("variant", [*VARIANTS, *ESEN])
+@pytest.mark.parametrize("variant", [*VARIANTS, "tiny-waves", *ESEN])
 def test_fresh_checkpoints_give_the_numbers_of_fairchem(variant, tmp_path):
     pytest.importorskip("fairchem.core", reason="fairchem-core has an environment of its own")
     sys.path.insert(0, str(Path(__file__).parent / "reference"))

@@ -19,7 +19,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from conftest import DATA, VARIANTS, checkpoint
+from conftest import DATA, ESEN, VARIANTS, checkpoint
 from lammps_runs import STATIC, Block, in_a_box, launch, read_prediction
 from structures import structure
 from test_failures import _ranks_of, _wait_for, running
@@ -87,7 +87,7 @@ def compare(specs, calculator, expected, dtype) -> None:
 
 
 @pytest.mark.parametrize("dtype", TOLERANCES)
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", [*VARIANTS, *ESEN])
 def test_checkpoints_give_the_numbers_of_the_cpu(variant, dtype, device, calculators):
     for task in tasks_of(variant):
         calculator = UMACalculator(checkpoint(variant), task, str(device), dtype)

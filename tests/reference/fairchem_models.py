@@ -82,11 +82,13 @@ OF_EXPERTS = (
     "use_composition_embedding",
     "use_global_embedding",
 )
+BARE = {"use_dataset_embedding": False}
+WAVES = {"chg_spin_emb_type": "pos_emb"}
 FEW = {
     "dataset_mapping": {name: name for name in ("omol", "oc25", "odac")},
     "charge_balanced_channels": [0, 1],
     "spin_balanced_channels": [2, 3],
-    "chg_spin_emb_type": "pos_emb",
+    **WAVES,
 }
 SECOND = {"dataset_mapping": {name: name for name in SEVEN}, "charge_balanced_channels": [0, 1, 2]}
 
@@ -101,8 +103,10 @@ VARIANTS = {
     "tiny-1p2": ({**SECOND, **_sizes(16, 2, 4, 16)}, "UMA-S-1.2"),
     "tiny-l6": ({**FIRST, **_sizes(8, 2, 2, 8), "lmax": 6, "mmax": 3}, None),
     "tiny-1p2p1": ({**SECOND, **_sizes(16, 3, 4, 16), "cutoff": 5.0}, "UMA-S-1.2.1"),
+    "tiny-waves": ({**FIRST, **_sizes(16, 2, 4, 16), **BARE, **WAVES}, None),
+    "esen-sm": ({**PLAIN, **_sizes(128, 4, 0, 64), **BARE}, None),
     "esen-tiny": ({**PLAIN, **_sizes(16, 2, 0, 16)}, None),
-    "esen-bare": ({**PLAIN, **_sizes(16, 2, 0, 16), "use_dataset_embedding": False}, None),
+    "esen-bare": ({**PLAIN, **_sizes(16, 2, 0, 16), **BARE}, None),
     "esen-few": ({**FEW, **_sizes(16, 2, 0, 16), "lmax": 3}, None),
 }
 
@@ -147,7 +151,7 @@ def model_config(variant: str) -> dict[str, Any]:
         "head_kwargs": {"wrap_property": False},
         "wrap_property": True,
     }
-    if variant == "esen-bare":  # no wrapper; prefix: the names that tasks have
+    if variant in ("esen-bare", "esen-sm"):  # no wrapper; prefix: the names that tasks have
         head = {"module": f"{UMA}.escn_md.MLP_EFS_Head", "prefix": "omol", "wrap_property": True}
     elif "dataset_list" in options:
         head["module"] = f"{UMA}.escn_moe.DatasetSpecificSingleHeadWrapper"
