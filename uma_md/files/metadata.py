@@ -102,7 +102,7 @@ class Metadata:
     dtype: str = _text("precision of the network", "float32 or float64", "float32|float64")
     torch_version: str = _text("the torch that wrote it", "a version", "[0-9A-Za-z.+-]{1,50}")
     composition: dict[str, int] | None = _entry(  # noqa: RUF009  a field
-        "atoms per element that the experts are merged for; null where the file keeps them or has none",
+        "atoms per element that the experts are merged for; null where none are merged",
         "null, or positive numbers of atoms by element",
         _is_composition,
     )
