@@ -74,7 +74,7 @@ class RunOptions:
         "auto",
         str,
         "Record what kernels do on CUDA and repeat it (CUDA graphs), which saves the host's time: "
-        "off, on, or auto, for up to 65,536 edges.",
+        "off, on, or auto, for small systems.",
         GRAPHS,
     )
     charge: int | None = _option(

@@ -10,12 +10,13 @@ namespace {
 
 using at::Tensor;
 
-// With more edges a GPU works longer than the host takes to hand out the work.
-constexpr int64_t MOST_EDGES = int64_t(1) << 16;
+// Beyond this, as bytes that a layer's convolutions give, a GPU works longer than the host takes to
+// hand out the work, and padding costs more than recordings save: measured on an H100.
+constexpr int64_t MOST_BYTES = int64_t(1) << 25;
 
 // Numbers of edges fluctuate in a run: room is made for some more, and kept for fewer.
-constexpr int64_t MORE = 24, STEP = 256;    // one part in 24 more, in steps
-constexpr double FEWER = 0.75;
+constexpr int64_t MORE = 64, STEP = 64;    // one part in 64 more, in steps
+constexpr double FEWER = 0.9;
 
 bool on_default_stream(at::Device device)
 {
@@ -45,8 +46,8 @@ int64_t RecordedStages::room(int64_t num_edges) const
 void RecordedStages::set_edges(const Edges &edges, int64_t chunk)
 {
   const int64_t num_edges = edges.senders.numel();
-  records_ = num_edges > 0 && (graphs_ == Graphs::On || num_edges <= MOST_EDGES) &&
-             !on_default_stream(device_);
+  const bool small = num_edges * stages_->bytes_per_edge(Keep::All) <= MOST_BYTES;
+  records_ = num_edges > 0 && (small || graphs_ == Graphs::On) && !on_default_stream(device_);
   Edges padded = edges;
   padded.room = records_ ? room(num_edges) : 0;
   const std::array<int64_t, 4> sizes{padded.room, edges.atomic_numbers.numel(), edges.num_owned,

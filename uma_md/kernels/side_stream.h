@@ -33,7 +33,10 @@ class SideStream {
     }
     ~Scope()
     {
-      if (guard_) wait(guard_->original_stream(), guard_->current_stream());
+      try {
+        if (guard_) wait(guard_->original_stream(), guard_->current_stream());
+      } catch (...) {    // the device has failed, and whatever is asked of it next says so
+      }
     }
     Scope(const Scope &) = delete;
     Scope &operator=(const Scope &) = delete;
