@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
-from ase.stress import full_3x3_to_voigt_6_stress
 
 from uma_md.batching import Follower
 from uma_md.graph import Limits
 from uma_md.options import RunOptions
-from uma_md.properties import Properties
+from uma_md.properties import Properties, ase_stress
 from uma_md.ranks.placement import Placement, pick_device, place
 from uma_md.shared_potential import SharedPotential
 from uma_md.system import System, check_charge_spin, check_geometry, unread_moments
@@ -238,9 +237,9 @@ class UMACalculator(Calculator):
             "energies": energies,
             "forces": forces,
         }
-        if atoms.cell.rank == 3:
-            stress = -0.5 * (virial + virial.T) / atoms.get_volume()
-            results["stress"] = full_3x3_to_voigt_6_stress(stress)
+        stress = ase_stress(virial, atoms.cell)
+        if stress is not None:
+            results["stress"] = stress
         self._computed_for = charge, spin
         return results
 

@@ -11,6 +11,9 @@ import torch
 
 LARGE_CHUNK = 32768  # edges that keep an accelerator busy
 CHUNK_ON_CPU = 1024  # edges whose features stay in the caches
+GRAPH_BYTES = 200  # of an edge: its ends and vector, and those of the pair that it is chosen from
+LARGE_BATCH = 16 * LARGE_CHUNK  # edges beyond which an accelerator gains nothing
+BATCH_ON_CPU = 16 * CHUNK_ON_CPU
 
 
 def available_memory(device: torch.device, sharers: int) -> float:
@@ -73,6 +76,30 @@ class Plan(NamedTuple):
     chunk: int
 
 
+class BatchLimit(NamedTuple):
+    """How much may be evaluated at once.
+
+    Attributes
+    ----------
+    edges
+        Most edges that are worth it.
+    available
+        Bytes.
+    per_edge, per_atom
+        Bytes that each of them takes.
+    """
+
+    edges: int
+    available: float
+    per_edge: int
+    per_atom: int
+
+    def holds(self, edges: int, atoms: int) -> bool:
+        """Whether so many are within it."""
+        needed = edges * self.per_edge + atoms * self.per_atom
+        return edges <= self.edges and needed <= self.available
+
+
 class MemoryPlanner:
     """Plans evaluations by the memory at hand.
 
@@ -113,6 +140,24 @@ class MemoryPlanner:
             self._plan = self._new_plan(num_edges, footprint)
             self._planned_edges = num_edges
         return self._plan
+
+    def batch_limit(self, footprint: Footprint, features: int) -> BatchLimit:
+        """The limit of batches, by the memory at hand.
+
+        Parameters
+        ----------
+        footprint
+        features
+            Bytes of an atom's features.
+        """
+        kept = 0 if self._recompute == "on" else footprint.kept[Keep.ALL]
+        on_cpu = self._device.type == "cpu"
+        return BatchLimit(
+            BATCH_ON_CPU if on_cpu else LARGE_BATCH,
+            available_memory(self._device, self._sharers) + footprint.held,
+            self._num_layers * kept + GRAPH_BYTES,
+            (3 * self._num_layers + 6) * features,  # three arrays of a layer are kept
+        )
 
     def _new_plan(self, num_edges: int, footprint: Footprint) -> Plan:
         rows = num_edges * self._num_layers

@@ -15,7 +15,7 @@ from uma_md.evaluator import Evaluation, Evaluator
 from uma_md.exchange import Exchange, LocalExchange
 from uma_md.graph import Graph
 from uma_md.loading import DTYPES, counts_tensor, load_model
-from uma_md.memory import MemoryPlanner
+from uma_md.memory import BatchLimit, MemoryPlanner
 from uma_md.options import RunOptions
 from uma_md.precision import check_precision, products
 from uma_md.properties import Properties, atomic_forces, read, virials
@@ -105,6 +105,29 @@ class Potential:
             self.network.merge(table, charge, spin)
             self._evaluator.edges.merge()
         self._merged_for = system
+
+    def fit_of(self, atomic_numbers: np.ndarray, charge: int, spin: int) -> tuple[bytes, int, int]:
+        """What the network is fitted to for a system: equal where one fit serves both systems.
+
+        Experts are weighted by the shares of elements, and in some models by the number of atoms.
+
+        Parameters
+        ----------
+        atomic_numbers : (atoms,)
+        charge, spin
+        """
+        if getattr(self.network, "num_experts", 1) == 0:
+            return b"", charge, spin
+        counts = np.bincount(atomic_numbers)
+        if not self.metadata.composition_exact:
+            counts //= np.gcd.reduce(counts)
+        return counts.tobytes(), charge, spin
+
+    def batch_limit(self) -> BatchLimit:
+        """How much may be evaluated at once, after ``merge``."""
+        m = self.metadata
+        features = (m.lmax + 1) ** 2 * m.sphere_channels * DTYPES[m.dtype].itemsize
+        return self._plan.batch_limit(self._evaluator.edges.footprint, features)
 
     def __call__(self, graph: Graph, exchange: Exchange | None = None) -> Evaluation:
         """Evaluate a graph with vectors in float64; every rank of the exchange takes part.

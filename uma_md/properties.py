@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from ase.cell import Cell
+from ase.stress import full_3x3_to_voigt_6_stress
 
 from uma_md.graph import Graph, add_rows
 
@@ -48,6 +50,20 @@ def virials(graph: Graph, gradients: torch.Tensor) -> torch.Tensor:
     products = -vectors.unsqueeze(2) * pull.unsqueeze(1)
     sums = torch.zeros((len(graph.natoms), 3, 3), dtype=products.dtype, device=products.device)
     return add_rows(sums, graph.systems.index_select(0, graph.receivers), products)
+
+
+def ase_stress(virial: np.ndarray, cell: Cell) -> np.ndarray | None:
+    """Stress in ASE's order and sign, (6,), eV/angstrom^3.
+
+    Parameters
+    ----------
+    virial : (3, 3), eV
+    cell
+        None is returned for one without three vectors.
+    """
+    if cell.rank < 3:
+        return None
+    return full_3x3_to_voigt_6_stress(-0.5 * (virial + virial.T) / cell.volume)
 
 
 def read(energies: torch.Tensor, forces: torch.Tensor, virials: torch.Tensor) -> Properties:

@@ -14,7 +14,7 @@ import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 
 from uma_md.config import CHARGE_RANGE, LONGEST_CUTOFF, SPIN_RANGE
-from uma_md.system import formula
+from uma_md.system import count_elements, formula
 
 FORMAT = "uma-md"
 FORMAT_VERSION = 1
@@ -202,6 +202,14 @@ class Metadata:
                 f"{self.spin}, found {formula(counts)} with charge {charge} and spin {spin}: "
                 f"{_MERGE_ADVICE}"
             )
+
+    def check_served(
+        self, atomic_numbers: Sequence[int] | np.ndarray, charge: int, spin: int
+    ) -> None:
+        """Refuse systems that the model does not know, or is not merged for."""
+        self.check_elements(atomic_numbers)
+        if self.composition is not None:
+            self.check_system(count_elements(atomic_numbers), charge, spin)
 
 
 def described_fields() -> list[tuple[str, str, str]]:
