@@ -20,6 +20,7 @@ NAMES = {
     "aims": "geometry.in",
     "cfg": "a.cfg",
     "cif": "a.cif",
+    "db": "a.db",
     "extxyz": "a.extxyz",
     "gen": "a.gen",
     "gromacs": "a.gro",

@@ -5,21 +5,27 @@ from __future__ import annotations
 
 import copy
 import warnings
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
+from ase.vibrations.data import VibrationsData
 
+from uma_md.batch_evaluation import BatchEvaluator
 from uma_md.batching import Follower
 from uma_md.graph import Limits
+from uma_md.hessian import Indices, check_step, hessian, moving_atoms
 from uma_md.options import RunOptions
+from uma_md.prediction import Prediction, Predictor, list_of_structures, predict_all
 from uma_md.properties import Properties, ase_stress
 from uma_md.ranks.placement import Placement, pick_device, place
 from uma_md.shared_potential import SharedPotential
-from uma_md.system import System, check_charge_spin, check_geometry, unread_moments
+from uma_md.system import check_charge_spin, check_geometry, system_of, unread_moments
 
 if TYPE_CHECKING:
     import torch
@@ -39,7 +45,8 @@ class UMACalculator(Calculator):
     what the file was exported with. Any combination of periodic directions is allowed.
 
     Copies share the network's weights. A pickle names the file and loads it again. Threads may
-    share a calculator: they compute one after the other.
+    share a calculator: they compute one after the other. ``predict`` evaluates many structures in
+    batches, and ``get_vibrations`` gives a structure's vibrations.
 
     Parameters
     ----------
@@ -270,7 +277,7 @@ class UMACalculator(Calculator):
         self._ranks.check_same("structure", parts, advice)
 
     def _evaluate(self, atoms: Atoms) -> Properties:
-        system = System(atoms.positions, atoms.cell.array, atoms.pbc, atoms.numbers)
+        system = system_of(atoms)
         if self._ranks is not None:
             from uma_md.ranks.spatial import SpatialEvaluator
 
@@ -279,6 +286,74 @@ class UMACalculator(Calculator):
             limits = Limits(self.metadata.cutoff, self.metadata.max_neighbors)
             self._follower = Follower(limits, self.device, SKIN)
         return self._potential.properties(self._follower.graph(system))
+
+    def predict(
+        self, structures: Iterable[Atoms], *, progress: bool | None = None
+    ) -> list[Prediction]:
+        """Evaluate many structures in batches, as ``uma_md.predict`` does.
+
+        Raises
+        ------
+        PredictionError
+            When some structures could not be evaluated; it holds what the others gave.
+        TypeError
+            When the calculator belongs to ranks.
+        """
+        self._check_alone("predict", "call it on each rank for a share of the structures")
+        listed = list_of_structures(structures)
+        return predict_all(Predictor(self._potential, self._options), listed, progress)
+
+    def get_hessian(
+        self, atoms: Atoms, step: float | None = None, indices: Indices | None = None
+    ) -> np.ndarray:
+        """Second derivatives of the energy, by central differences of forces in batches.
+
+        Parameters
+        ----------
+        atoms
+        step
+            How far atoms are displaced to both sides, angstrom; by default 0.005 in float32
+            and 0.0001 in float64.
+        indices
+            Atoms to displace; by default all but those that ``FixAtoms`` or ``FixCartesian``
+            holds.
+
+        Returns
+        -------
+        (3 indices, 3 indices), eV/angstrom^2
+            Symmetric. Coordinates of an atom follow each other.
+
+        Raises
+        ------
+        TypeError, ValueError
+            When the structure is not one that the model can serve, the step or the indices are
+            invalid, or the calculator belongs to ranks.
+        """
+        self._check_alone("get_hessian", "call it on a calculator without comm")
+        check_geometry(atoms.positions, atoms.cell.array, atoms.pbc)
+        moving = moving_atoms(atoms, indices)
+        step = check_step(step, self.metadata.dtype)
+        charge, spin = check_charge_spin(*self._stated(atoms))
+        self.metadata.check_served(atoms.numbers, charge, spin)
+        self._warn(atoms)
+        evaluate = BatchEvaluator(self._potential)
+        system = system_of(atoms)
+        return hessian(system, moving, step, lambda systems: evaluate(systems, charge, spin))
+
+    def get_vibrations(
+        self, atoms: Atoms, step: float | None = None, indices: Indices | None = None
+    ) -> VibrationsData:
+        """Vibrations of a structure at rest, from its Hessian; see ``get_hessian``.
+
+        Masses are those of ``atoms``, so that isotopes have their own frequencies.
+        """
+        moving = moving_atoms(atoms, indices)
+        found = self.get_hessian(atoms, step, moving)
+        return VibrationsData(atoms, found.reshape(len(moving), 3, len(moving), 3), moving)
+
+    def _check_alone(self, method: str, advice: str) -> None:
+        if self._ranks is not None:
+            raise TypeError(f"{method} must be called without comm, found ranks: {advice}")
 
 
 def _check_known(options: dict[str, Any]) -> None:

@@ -37,6 +37,17 @@ class Candidates(NamedTuple):
     image_shifts: torch.Tensor
     image_systems: torch.Tensor
 
+    def to(self, device: torch.device) -> Candidates:
+        """The same on a device."""
+        return Candidates(
+            self.receivers.to(device),
+            self.senders.to(device),
+            self.num_rows,
+            self.image_rows.to(device),
+            self.image_shifts.to(device),
+            self.image_systems.to(device),
+        )
+
     def points(self, positions: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
         """Coordinates of all points, (3, points), from those of rows and the systems' cells."""
         if len(cells) == 1:

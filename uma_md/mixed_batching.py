@@ -93,7 +93,7 @@ class MixedBatcher:
         candidates = side_by_side([member.candidates for member in members])
         first = np.cumsum(natoms) - natoms
         edges = self._select(
-            Candidates(*(self._moved(part) for part in candidates)),
+            candidates.to(self._device),
             self._tensor(np.concatenate([member.positions for member in members])),
             self._tensor(np.stack([member.system.cell for member in members])),
             self._tensor(np.arange(natoms.sum()) - np.repeat(first, natoms)),
@@ -106,9 +106,6 @@ class MixedBatcher:
             systems=self._tensor(np.repeat(np.arange(len(members)), natoms)),
             natoms=self._tensor(natoms),
         )
-
-    def _moved(self, part: torch.Tensor | int) -> torch.Tensor | int:
-        return part.to(self._device) if isinstance(part, torch.Tensor) else part
 
     def _tensor(self, array: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)

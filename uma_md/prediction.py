@@ -18,7 +18,7 @@ from uma_md.options import RunOptions
 from uma_md.properties import Properties, ase_stress
 from uma_md.ranks.placement import pick_device
 from uma_md.shared_potential import SharedPotential
-from uma_md.system import System, check_charge_spin, check_geometry, unread_moments
+from uma_md.system import check_charge_spin, check_geometry, system_of, unread_moments
 
 
 class Prediction(NamedTuple):
@@ -143,10 +143,9 @@ class Predictor:
         """Give the number of each structure with what was found, in the order of evaluation."""
         groups: dict[tuple[bytes, int, int], list[int]] = {}
         for number, atoms in enumerate(structures):
-            try:
-                fit = self._fit_of(atoms)
-            except (TypeError, ValueError) as error:
-                yield number, _plain(error)
+            fit = self._fit_or_reason(atoms)
+            if isinstance(fit, ValueError):
+                yield number, fit
             else:
                 groups.setdefault(fit, []).append(number)
         for (_, charge, spin), numbers in groups.items():
@@ -158,8 +157,14 @@ class Predictor:
                 else:
                     yield number, outcome
 
+    def _fit_or_reason(self, atoms: Atoms) -> tuple[bytes, int, int] | ValueError:
+        """What the network must be fitted to for a structure, or why none serves it."""
+        try:
+            return self._fit_of(atoms)
+        except (TypeError, ValueError) as error:
+            return ValueError(str(error))  # without frames, and with them arrays
+
     def _fit_of(self, atoms: Atoms) -> tuple[bytes, int, int]:
-        """Check a structure; what the network must be fitted to for it."""
         if not isinstance(atoms, Atoms):
             raise TypeError(f"a structure must be an ase.Atoms, found {type(atoms).__name__}")
         metadata = self._potential.metadata
@@ -172,11 +177,6 @@ class Predictor:
                 self._warned.add(sentence)
                 warnings.warn(sentence, stacklevel=2)
         return self._potential.fit_of(atoms.numbers, charge, spin)
-
-
-def system_of(atoms: Atoms) -> System:
-    """A structure's part that decides energy and forces, but for charge and spin."""
-    return System(atoms.positions, atoms.cell.array, atoms.pbc, atoms.numbers)
 
 
 def predict(
@@ -262,8 +262,3 @@ def list_of_structures(structures: Iterable[Atoms]) -> list[Atoms]:
 def _prediction(atoms: Atoms, found: Properties) -> Prediction:
     stress = ase_stress(found.virials[0], atoms.cell)
     return Prediction(float(found.energies.sum()), found.energies, found.forces, stress)
-
-
-def _plain(error: Exception) -> ValueError:
-    """An error as a ``ValueError`` that holds no frames, and with them no arrays."""
-    return ValueError(str(error))

@@ -36,6 +36,11 @@ class System(NamedTuple):
     atomic_numbers: np.ndarray
 
 
+def system_of(atoms: Atoms) -> System:
+    """A structure's part that decides energy and forces, but for charge and spin."""
+    return System(atoms.positions, atoms.cell.array, atoms.pbc, atoms.numbers)
+
+
 def count_elements(atomic_numbers: Sequence[int] | np.ndarray) -> dict[str, int]:
     """Atoms per element symbol."""
     numbers, counts = np.unique(np.asarray(atomic_numbers, dtype=int), return_counts=True)

@@ -4,19 +4,24 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from ase import Atoms
-from ase.io import read
+from ase.io import iread
 from ase.io.formats import filetype
+
+from uma_md.files.databases import iterate_database
 
 MOST_BYTES = 1 << 30
 
-# ASE reads many more; these are plain tables, without XML, pickles or databases.
+# ASE reads many more; these are plain tables, without XML, pickles or scripts.
 FORMATS = (
     "aims",
     "cfg",
     "cif",
+    "db",
     "extxyz",
     "gen",
     "gromacs",
@@ -48,15 +53,60 @@ def read_structure(path: str | Path, form: str | None = None) -> Atoms:
     path = Path(path)
     _check_size(path)
     form = form or _format_of(path)
+    atoms = None
     try:
-        atoms = read(path, index=-1, format=form, parallel=False)  # not with other ranks of a job
+        for atoms in _structures_of(path, form, -1):
+            pass
     except Exception as error:  # ASE's readers raise all kinds
-        raise ValueError(
-            f"{path} must be a whole file of format {form}, found {_reason(error)}"
-        ) from error
+        raise _unreadable(path, form, error) from error
+    return _with_atoms(atoms, path)
+
+
+def read_structures(path: str | Path, form: str | None = None) -> Iterator[Atoms]:
+    """Read all structures of a file, one after another.
+
+    Parameters
+    ----------
+    path, form
+        As for ``read_structure``.
+
+    Raises
+    ------
+    ValueError
+        As ``read_structure`` says, with the number of the structure where one cannot be read.
+    """
+    path = Path(path)
+    _check_size(path)
+    form = form or _format_of(path)
+    found, number = _structures_of(path, form, ":"), 0
+    while True:
+        try:
+            atoms = next(found, None)
+        except Exception as error:
+            raise ValueError(f"structure {number}: {_unreadable(path, form, error)}") from error
+        if atoms is None:
+            break
+        number += 1
+        yield atoms
+    if number == 0:
+        raise ValueError(f"{path} must hold structures, found none in it")
+
+
+def _structures_of(path: Path, form: str, index: int | str) -> Iterator[Any]:
+    """What ASE reads from a file, not together with other ranks of a job."""
+    if form == "db":
+        return iterate_database(path)
+    return iread(path, index=index, format=form, parallel=False)
+
+
+def _with_atoms(atoms: Any, path: Path) -> Atoms:
     if not isinstance(atoms, Atoms) or len(atoms) == 0:
         raise ValueError(f"{path} must hold a structure, found no atoms in it")
     return atoms
+
+
+def _unreadable(path: Path, form: str, error: Exception) -> ValueError:
+    return ValueError(f"{path} must be a whole file of format {form}, found {_reason(error)}")
 
 
 def _format_of(path: Path) -> str:
