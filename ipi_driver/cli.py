@@ -11,9 +11,8 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -21,7 +20,7 @@ from typing import Any
 import click
 
 from uma_md.failures import is_out_of_memory, sentence_of
-from uma_md.options import RunOptions
+from uma_md.flags import run_options
 
 FILE = click.Path(path_type=Path)
 
@@ -104,23 +103,6 @@ def print_pes_path(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
     if wanted:
         click.echo(Path(__file__).with_name("pes.py"))
         ctx.exit()
-
-
-def run_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options of ``uma_md.options.RunOptions`` to a command."""
-    for entry in reversed(fields(RunOptions)):
-        flag, help_text = f"--{entry.name.replace('_', '-')}", entry.metadata["meaning"]
-        kind, choices = entry.metadata["kind"], entry.metadata["choices"]
-        option = click.option(
-            flag,
-            type=click.Choice(choices) if choices else kind,
-            is_flag=kind is bool,
-            default=entry.default,
-            show_default=kind is not bool,
-            help=help_text,
-        )
-        command = option(command)
-    return command
 
 
 @click.command(cls=PlainErrors)

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
-from ase.vibrations.data import VibrationsData
 
 from uma_md.batch_evaluation import BatchEvaluator
 from uma_md.batching import Follower
@@ -29,6 +28,7 @@ from uma_md.system import check_charge_spin, check_geometry, system_of, unread_m
 
 if TYPE_CHECKING:
     import torch
+    from ase.vibrations.data import VibrationsData
     from mpi4py import MPI
 
     from uma_md.files.metadata import Metadata
@@ -347,6 +347,8 @@ class UMACalculator(Calculator):
 
         Masses are those of ``atoms``, so that isotopes have their own frequencies.
         """
+        from ase.vibrations.data import VibrationsData
+
         moving = moving_atoms(atoms, indices)
         found = self.get_hessian(atoms, step, moving)
         return VibrationsData(atoms, found.reshape(len(moving), 3, len(moving), 3), moving)

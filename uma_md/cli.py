@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from uma_md.flags import run_options
+
 FILE = click.Path(path_type=Path)
 
 
@@ -111,6 +113,26 @@ def export(
         f"{output}: {metadata['model_id']}, task {metadata['task']}, charge {metadata['charge']}, "
         f"spin {metadata['spin']}, {metadata['dtype']}, {output.stat().st_size / 1e6:.1f} MB"
     )
+
+
+@main.command()
+@click.argument("file", type=FILE)
+@click.option("-o", "--output", type=FILE, required=True, help="The extended XYZ file to write.")
+@click.option(
+    "--model", type=FILE, required=True, help="A checkpoint, an exported file, or a model's name."
+)
+@click.option("--task", help="Which task's energies: omol, omat, oc20, ...")
+@run_options
+def predict(file: Path, output: Path, model: Path, task: str | None, **options: Any) -> None:
+    """Compute energy, forces and stress of every structure in FILE.
+
+    FILE is of a format that ASE reads: extxyz, traj, db, cif and more. What was computed is written
+    also where some structures fail or the computation is interrupted.
+    """
+    from uma_md.options import RunOptions
+    from uma_md.prediction_files import predict_file
+
+    predict_file(file, output, model, task, RunOptions(**options), click.echo)
 
 
 VERBOSE = click.option("--verbose", is_flag=True, help="Show what the compiler prints.")

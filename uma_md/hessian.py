@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 from ase import Atoms
-from ase.vibrations.data import VibrationsData
 
 from uma_md.properties import Properties
 from uma_md.system import System
@@ -56,6 +55,8 @@ def moving_atoms(atoms: Atoms, indices: Indices | None) -> np.ndarray:
     ValueError
         When there are none, one is given twice, or is no atom of the structure.
     """
+    from ase.vibrations.data import VibrationsData  # takes seconds to import
+
     chosen = VibrationsData.indices_from_constraints(atoms) if indices is None else indices
     moving = np.asarray(chosen)
     whole = moving.ndim == 1 and (moving.size == 0 or np.issubdtype(moving.dtype, np.integer))

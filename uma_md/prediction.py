@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -129,11 +129,19 @@ class Predictor:
     potential
     options
         Its charge and spin come before those of a structure.
+    warn
+        Takes sentences on what of the structures is not read, each once.
     """
 
-    def __init__(self, potential: SharedPotential, options: RunOptions) -> None:
+    def __init__(
+        self,
+        potential: SharedPotential,
+        options: RunOptions,
+        warn: Callable[[str], None] = warnings.warn,
+    ) -> None:
         self._potential = potential
         self._options = options
+        self._warn = warn
         self._evaluate = BatchEvaluator(potential)
         self._warned: set[str] = set()
 
@@ -175,7 +183,7 @@ class Predictor:
         for sentence in unread_moments(atoms, self._options):
             if sentence not in self._warned:
                 self._warned.add(sentence)
-                warnings.warn(sentence, stacklevel=2)
+                self._warn(sentence)
         return self._potential.fit_of(atoms.numbers, charge, spin)
 
 

@@ -34,6 +34,6 @@ def iterate_database(path: Path) -> Iterator[Atoms]:
         if not kinds <= {"table", "index"}:
             raise ValueError(f"it has a {min(kinds - {'table', 'index'})}, which is a program")
         database = connect(str(path.absolute()), type="db", serial=True)
-        database.connection = connection
+        database.connection, database.change_count = connection, 0  # as its 'with' does
         for row in database.select():
             yield row.toatoms()

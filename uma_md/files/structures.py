@@ -55,8 +55,8 @@ def read_structure(path: str | Path, form: str | None = None) -> Atoms:
     form = form or _format_of(path)
     atoms = None
     try:
-        for atoms in _structures_of(path, form, -1):
-            pass
+        for found in _structures_of(path, form, -1):
+            atoms = found
     except Exception as error:  # ASE's readers raise all kinds
         raise _unreadable(path, form, error) from error
     return _with_atoms(atoms, path)
