@@ -2,6 +2,7 @@
 """Many structures at once: each gives what it gives alone, and none spoils the others."""
 
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,13 +12,14 @@ from assorted_structures import assorted
 from conftest import checkpoint
 from structures import structure
 
-import uma_md
 from uma_md import PredictionError, UMACalculator, predict
 from uma_md.batch_evaluation import BatchEvaluator
 from uma_md.memory import BatchLimit
 from uma_md.mixed_batching import MixedBatcher
 from uma_md.model import UMA
 from uma_md.potential import Potential
+from uma_md.properties import Properties
+from uma_md.system import system_of
 
 
 def check_same(predictions, structures, calculator, exact=1e-10):
@@ -76,7 +78,12 @@ def test_200_mixed_structures_give_what_each_gives_alone(variant, calculators):
 
 def test_the_portable_engine_and_another_task_do_the_same():
     structures = assorted(18, seed=1)
-    options = {"task": "omat", "device": "cpu", "dtype": "float64", "engine": "portable"}
+    options: dict[str, Any] = {
+        "task": "omat",
+        "device": "cpu",
+        "dtype": "float64",
+        "engine": "portable",
+    }
     found = predict(checkpoint("tiny-m"), structures, **options)
     check_same(found, structures, UMACalculator(checkpoint("tiny-m"), **options))
 
@@ -122,7 +129,7 @@ def test_order_does_not_matter_and_any_iterable_is_taken(calculators):
 def test_charge_and_spin_are_those_of_options_then_structures_then_the_task():
     water, charged = molecule("H2O"), molecule("H2O")
     charged.info.update(charge=2, spin=3)
-    options = {"task": "omol", "device": "cpu", "dtype": "float64"}
+    options: dict[str, Any] = {"task": "omol", "device": "cpu", "dtype": "float64"}
     file = checkpoint("tiny-1p2p1")
     plain, told = predict(file, [water, charged], **options)
     assert plain.energy != told.energy
@@ -328,10 +335,11 @@ def test_pairs_of_a_trajectory_are_found_once(calculators, monkeypatch):
     for number, atoms in enumerate(frames):
         atoms.rattle(0.01, seed=number)
     evaluate = BatchEvaluator(calculator._potential)
-    found = list(evaluate(map(uma_md.system.system_of, frames), 0, 1))
+    found = list(evaluate(map(system_of, frames), 0, 1))
     assert evaluate._batcher._store.built == 1
     for properties, atoms in zip(found, frames, strict=True):
         atoms.calc = calculator
+        assert isinstance(properties, Properties)
         assert properties.forces == pytest.approx(atoms.get_forces(), abs=1e-9)
 
 
