@@ -94,19 +94,18 @@ def test_it_is_that_of_autograd(name, nano):
     exact = energy.hessian()
     found = nano.get_hessian(atoms)
     assert np.abs(exact).max() > 10
-    assert np.abs(found - exact).max() < 2e-5
+    assert np.abs(found - exact).max() < 1e-6
 
 
 def test_the_error_falls_with_the_square_of_the_step(calculators):
-    """For a model of random weights, whose energy is rough."""
     atoms = structure("mol:CH3CH2OH@0,1")
     exact = Energy(checkpoint("tiny-1p2p1"), "omol", atoms).hessian()
     calculator = calculators("tiny-1p2p1")
     coarse, fine = (
-        np.abs(calculator.get_hessian(atoms, step) - exact).max() for step in (2e-5, 1e-5)
+        np.abs(calculator.get_hessian(atoms, step) - exact).max() for step in (1e-3, 1e-4)
     )
-    assert fine < 1e-5 * np.abs(exact).max()
-    assert coarse / fine == pytest.approx(4, rel=0.1)
+    assert fine < 1e-7 * np.abs(exact).max()
+    assert coarse / fine == pytest.approx(100, rel=0.01)
 
 
 def test_it_is_symmetric_and_translations_cost_nothing(nano):
@@ -115,7 +114,7 @@ def test_it_is_symmetric_and_translations_cost_nothing(nano):
     hessian = nano.get_hessian(atoms)
     assert (hessian == hessian.T).all()
     translations = np.tile(np.eye(3), (len(atoms), 1))
-    assert np.abs(hessian @ translations).max() < 1e-5
+    assert np.abs(hessian @ translations).max() < 1e-6
 
 
 def test_frequencies_of_water_are_those_of_ases_own_differences(nano, relaxed_water, tmp_path):

@@ -313,7 +313,7 @@ class UMACalculator(Calculator):
         atoms
         step
             How far atoms are displaced to both sides, angstrom; by default 0.005 in float32
-            and 0.0001 in float64.
+            and 0.00002 in float64.
         indices
             Atoms to displace; by default all but those that ``FixAtoms`` or ``FixCartesian``
             holds.

@@ -11,7 +11,7 @@ from ase import Atoms
 from uma_md.properties import Properties
 from uma_md.system import System
 
-STEPS = {"float32": 5e-3, "float64": 1e-4}  # angstrom: larger ones are less exact, smaller noisy
+STEPS = {"float32": 5e-3, "float64": 2e-5}  # angstrom: larger ones are less exact, smaller noisy
 MOST_STEP = 0.1  # angstrom
 
 Indices = Sequence[int] | np.ndarray
