@@ -147,3 +147,37 @@ def test_forces_are_the_gradient_of_the_energy_on_two_ranks(exported, tmp_path):
     for (atom, _, column), (up, down) in zip(picks, energies, strict=True):
         numeric = -(up - down) / (2 * step)
         assert numeric == pytest.approx(forces[atom - 1, column], abs=2e-8)
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_isotopes_move_by_their_mass_and_fixed_atoms_do_not(ranks, exported, tmp_path):
+    """From rest, a step moves each atom by its force over twice its mass; some hold still."""
+    block = Block(structure("water:8"), exported("tiny-1p2p1"))
+    step = """
+    group held id 1:6
+    group others subtract all held
+    fix hold held setforce 0 0 0
+    fix move all nve
+    timestep 0.0005
+    write_dump all custom {name}.before id x y z modify sort id format float %.17g
+    run 1
+    write_dump all custom {name}.after id x y z modify sort id format float %.17g
+    clear
+    """
+    moves = []
+    for index, mass in enumerate((1.008, 2.014)):
+        script = block.setup(tmp_path, index) + f"\nmass 1 {mass}\n"
+        run(script + step.format(name=tmp_path / str(index)), ranks, tmp_path)
+        before, after = (
+            np.loadtxt(tmp_path / f"{index}.{when}", skiprows=9)[:, 1:]
+            for when in ("before", "after")
+        )
+        moves.append(after - before)
+    light, heavy = moves
+    hydrogens = block.atoms.numbers == 1
+    free = np.arange(len(light)) >= 6
+    assert (light[~free] == 0).all()
+    assert (np.abs(light[free]).max(axis=1) > 1e-8).all()
+    assert heavy[free & ~hydrogens] == pytest.approx(light[free & ~hydrogens], abs=1e-13)
+    expected = light[free & hydrogens] * 1.008 / 2.014
+    assert heavy[free & hydrogens] == pytest.approx(expected, abs=1e-13)

@@ -8,7 +8,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.io import read, write
+from ase.io import iread, write
 from click.testing import CliRunner
 from conftest import checkpoint
 from structures import structure
@@ -29,7 +29,7 @@ def run(source, output, *words, variant="tiny-1p2p1", task="omol"):
 
 
 def frames(output) -> list[Atoms]:
-    return read(output, ":", format="extxyz")
+    return list(iread(output, ":", format="extxyz"))
 
 
 def boxes() -> list[Atoms]:

@@ -13,7 +13,7 @@ LARGE_CHUNK = 32768  # edges that keep an accelerator busy
 CHUNK_ON_CPU = 1024  # edges whose features stay in the caches
 GRAPH_BYTES = 200  # of an edge: its ends and vector, and those of the pair that it is chosen from
 LARGE_BATCH = 16 * LARGE_CHUNK  # edges beyond which an accelerator gains nothing
-BATCH_ON_CPU = 16 * CHUNK_ON_CPU
+BATCH_ON_CPU = 8 * CHUNK_ON_CPU
 
 
 def available_memory(device: torch.device, sharers: int) -> float:

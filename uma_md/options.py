@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""How a model is to be run: the options that the ASE calculator and uma-ipi share.
+"""How a model is to be run: the options that the calculator, predictions and uma-ipi share.
 
-An option is added here, once: the calculator takes it as a keyword, ``uma-ipi`` as a flag, and
-``docs/options.md`` lists it.
+An option is added here, once: the calculator and ``predict`` take it as a keyword, ``uma-md
+predict`` and ``uma-ipi`` as a flag, and ``docs/options.md`` lists it.
 """
 
 from __future__ import annotations

@@ -109,7 +109,7 @@ def check_geometry(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray) -> 
         raise ValueError("the structure must have atoms, found none")
     check_finite_geometry(positions, cell)
     check_cell_vectors(cell, pbc)
-    if np.linalg.matrix_rank(cell[pbc]) < np.sum(pbc):
+    if np.any(pbc) and np.linalg.matrix_rank(cell[pbc]) < np.sum(pbc):
         raise ValueError(
             "cell vectors of periodic directions must be independent, found some in one plane "
             "or on one line: check the cell"
