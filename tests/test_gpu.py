@@ -19,6 +19,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from assorted_structures import assorted
 from conftest import DATA, ESEN, VARIANTS, checkpoint
 from lammps_runs import STATIC, Block, in_a_box, launch, read_prediction
 from structures import structure
@@ -94,6 +95,20 @@ def test_checkpoints_give_the_numbers_of_the_cpu(variant, dtype, device, calcula
         assert calculator.device == device
         expected = calculators(variant, task)
         compare(OF_TASKS.get(task, OF_OTHERS), calculator, expected, dtype)
+
+
+def test_predictions_and_hessians_are_those_of_the_cpu(device, calculators):
+    calculator = UMACalculator(checkpoint("tiny-1p2p1"), "omol", str(device), "float64")
+    expected = calculators("tiny-1p2p1")
+    structures = assorted(30)
+    pairs = zip(calculator.predict(structures), expected.predict(structures), strict=True)
+    for found, exact in pairs:
+        assert found.energy == pytest.approx(exact.energy, abs=1e-8)
+        assert found.forces == pytest.approx(exact.forces, abs=1e-9)
+        if exact.stress is not None:
+            assert found.stress == pytest.approx(exact.stress, abs=1e-9)
+    atoms = structure("mol:CH3CH2OH@0,1")
+    assert calculator.get_hessian(atoms) == pytest.approx(expected.get_hessian(atoms), abs=1e-6)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

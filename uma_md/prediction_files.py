@@ -52,8 +52,8 @@ def predict_file(
     """
     if replaceable(output) == source.resolve():
         raise ValueError(f"output must be another file than what is read, found {output} for both")
-    potential = SharedPotential(model, task, options, pick_device(options.device))
     structures, reason = _read(source)
+    potential = SharedPotential(model, task, options, pick_device(options.device))
     outcomes = Outcomes(len(structures))
     try:
         outcomes.gather(Predictor(potential, options, report)(structures), None)
