@@ -16,6 +16,7 @@ from uma_md.options import RunOptions
 from uma_md.prediction import Outcomes, Prediction, Predictor
 from uma_md.ranks.placement import pick_device
 from uma_md.shared_potential import SharedPotential
+from uma_md.signals import signals_as_exceptions
 
 UNITS = "energy eV, forces eV/angstrom, stress eV/angstrom^3, positions angstrom"
 
@@ -49,17 +50,21 @@ def predict_file(
     ------
     OSError, TypeError, ValueError
         When nothing can be computed, or some structures failed; the latter are reported first.
+    SystemExit
+        As ``uma_md.signals.signals_as_exceptions`` says.
     """
     if replaceable(output) == source.resolve():
         raise ValueError(f"output must be another file than what is read, found {output} for both")
     structures, reason = _read(source)
     potential = SharedPotential(model, task, options, pick_device(options.device))
     outcomes = Outcomes(len(structures))
-    try:
-        outcomes.gather(Predictor(potential, options, report)(structures), None)
-    finally:
-        count = _write(output, structures, outcomes.predictions, potential)
-        report(f"{output}: {count} of {len(structures)} structures, task {potential.metadata.task}")
+    with signals_as_exceptions():
+        try:
+            outcomes.gather(Predictor(potential, options, report)(structures), None)
+        finally:
+            count = _write(output, structures, outcomes.predictions, potential)
+            task = potential.metadata.task
+            report(f"{output}: {count} of {len(structures)} structures, task {task}")
     for number, failure in sorted(outcomes.failures.items()):
         report(f"structure {number}: {failure}")
     if reason is not None:
