@@ -116,6 +116,19 @@ def test_experts_merge_once_for_what_they_depend_on(calculators, merges, graphs)
         assert len(merges) == len(set(merges)) == len(graphs) == fits
 
 
+def test_without_experts_all_compositions_are_evaluated_together(calculators, graphs):
+    calculator = calculators("esen-tiny")
+    structures = [atoms for atoms in assorted(60, seed=4) if "charge" not in atoms.info]
+    found = calculator.predict(structures)
+    assert sum(graphs) == len(structures)
+    assert max(graphs) > 10
+    check_same(found, structures, calculator)
+    graphs.clear()
+    small = [molecule(name) for name in ("H2O", "CH4", "NH3", "C6H6")]
+    calculator.predict(small)
+    assert graphs == [4]
+
+
 def test_order_does_not_matter_and_any_iterable_is_taken(calculators):
     calculator = calculators("tiny-1p2p1")
     structures = assorted(30, seed=2)
