@@ -272,7 +272,7 @@ def test_weights_that_are_not_a_networks_are_refused():
     edges, readout = model.edge_weights(), model.readout_weights()
     layers = [model.message_weights(layer) for layer in range(2)]
     nodes = [model.node_weights(layer) for layer in range(2)]
-    make(2, 4.0, edges, layers, nodes, readout, "", "float32")
+    make(2, 4.0, edges, layers, nodes, readout, "", "float32", 0)
     for wrong in (
         ([], layers, nodes, readout),
         (edges, [], nodes, readout),
@@ -282,9 +282,9 @@ def test_weights_that_are_not_a_networks_are_refused():
         (edges, layers, nodes, readout[:8]),
     ):
         with pytest.raises(RuntimeError, match="the kernels take"):
-            make(2, 4.0, *wrong, "", "float32")
+            make(2, 4.0, *wrong, "", "float32", 0)
     with pytest.raises(RuntimeError, match="float32 and float64"):
-        make(2, 4.0, [w.half() for w in edges], layers, nodes, readout, "", "float32")
+        make(2, 4.0, [w.half() for w in edges], layers, nodes, readout, "", "float32", 0)
 
 
 def test_an_exported_file_gives_its_weights(tmp_path):
