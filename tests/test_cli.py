@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: MIT
 """The command line, as a user types it."""
 
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
 from conftest import checkpoint
 
 from uma_md import plugin
+from uma_md.cli import main
 
 UMA_MD = Path(sys.executable).parent / "uma-md"
 
@@ -67,3 +72,39 @@ def test_a_lammps_folder_without_headers_is_refused(tmp_path):
     done = uma_md("plugin", "build", "--lammps", tmp_path)
     assert done.returncode == 1
     assert str(tmp_path) in done.stderr
+
+
+def test_elements_are_listed_for_each_task():
+    described = uma_md("info", "uma-nano").stdout
+    for task, elements in (
+        ("omol", "H, C, N, O (4)"),
+        ("omat", "Al, Ni, Cu, Pt (4)"),
+        ("oc20", "H, C, O, Al, Ni, Cu, Pt (7)"),
+    ):
+        assert re.search(rf"^elements, {task} +{re.escape(elements)}$", described, re.MULTILINE)
+    described = uma_md("info", checkpoint("tiny-1p2")).stdout
+    assert re.search(r"^elements, all tasks +H to Es \(99\)$", described, re.MULTILINE)
+
+
+def commands(group: click.Group, names: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """All commands of a group, and of the groups in it."""
+    for name, command in group.commands.items():
+        yield (*names, name)
+        if isinstance(command, click.Group):
+            yield from commands(command, (*names, name))
+
+
+@pytest.mark.parametrize("names", [(), *commands(main)], ids=" ".join)
+def test_help_has_an_example_of_the_command(names):
+    text = CliRunner().invoke(main, [*names, "--help"]).output
+    assert re.search(rf"(Examples?|To begin):\n(.*\n)* +.*uma-md {' '.join(names)}", text), text
+
+
+def test_help_does_not_wait_for_torch():
+    script = (
+        "import sys; from click.testing import CliRunner; from uma_md.cli import main\n"
+        "for words in (['setup'], ['check'], ['bench'], ['doctor'], ['export']):\n"
+        "    assert CliRunner().invoke(main, [*words, '--help']).exit_code == 0\n"
+        "assert not {'torch', 'ase', 'numpy'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)

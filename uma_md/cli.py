@@ -9,6 +9,10 @@ from typing import Any
 
 import click
 
+from uma_md.commands.bench.command import bench
+from uma_md.commands.check.command import check
+from uma_md.commands.doctor.command import doctor
+from uma_md.commands.setup.command import setup
 from uma_md.flags import run_options
 
 FILE = click.Path(path_type=Path)
@@ -39,12 +43,25 @@ def _sentence(error: OSError) -> str:
 @click.group(cls=PlainErrors)
 @click.version_option(package_name="uma-md")
 def main() -> None:
-    """Run UMA interatomic potentials in LAMMPS, i-PI and ASE."""
+    """Run UMA interatomic potentials in LAMMPS, i-PI and ASE.
+
+    \b
+    To begin:
+      uma-md doctor
+      uma-md setup water --task omol -o water
+      uma-md check water
+      sh water/run.sh
+    """
 
 
 @main.command()
 def models() -> None:
-    """List the published models: size, tasks, license, and which are in the hub's cache."""
+    """List the published models: size, tasks, license, and which are in the hub's cache.
+
+    \b
+    Example:
+      uma-md models
+    """
     from uma_md.hub.download import rows
 
     table = rows()
@@ -64,7 +81,12 @@ def models() -> None:
     "--token-from-login", is_flag=True, help="Insist on the login of 'hf auth login' or HF_TOKEN."
 )
 def download(name: str, revision: str | None, cache: Path | None, token_from_login: bool) -> None:
-    """Bring the published model NAME into the hub's cache and print its path."""
+    """Bring the published model NAME into the hub's cache and print its path.
+
+    \b
+    Example:
+      uma-md download uma-s-1p2p1
+    """
     from uma_md.hub.download import download
 
     click.echo(download(name, revision, cache, token_from_login=token_from_login))
@@ -73,7 +95,12 @@ def download(name: str, revision: str | None, cache: Path | None, token_from_log
 @main.command()
 @click.argument("file", type=FILE)
 def info(file: Path) -> None:
-    """Say what is in FILE: a checkpoint, an exported model or the name of a published one."""
+    """Say what is in FILE: a checkpoint, an exported model or the name of a published one.
+
+    \b
+    Example:
+      uma-md info uma-nano
+    """
     from uma_md.info import describe
 
     rows = describe(file)
@@ -105,10 +132,20 @@ def export(
     dtype: str,
     output: Path,
 ) -> None:
-    """Write CHECKPOINT, a file or the name of a published model, as one file for LAMMPS."""
-    from uma_md.export import export
+    """Write CHECKPOINT, a file or the name of a published model, as one file for LAMMPS.
 
-    metadata = export(checkpoint, output, task, charge, spin, merge_for, dtype)
+    \b
+    Examples:
+      uma-md export uma-nano --task omol -o water.pt
+      uma-md export uma-s-1p2p1 --task omol --charge -1 --merge-for structure.xyz -o ion.pt
+    """
+    from uma_md.export import STEPS, export
+    from uma_md.progress import Progress
+
+    with Progress(STEPS) as progress:
+        metadata = export(
+            checkpoint, output, task, charge, spin, merge_for, dtype, progress=progress
+        )
     click.echo(
         f"{output}: {metadata['model_id']}, task {metadata['task']}, charge {metadata['charge']}, "
         f"spin {metadata['spin']}, {metadata['dtype']}, {output.stat().st_size / 1e6:.1f} MB"
@@ -128,11 +165,21 @@ def predict(file: Path, output: Path, model: Path, task: str | None, **options: 
 
     FILE is of a format that ASE reads: extxyz, traj, db, cif and more. What was computed is written
     also where some structures fail or the computation is interrupted.
+
+    \b
+    Example:
+      uma-md predict many.xyz --model uma-nano --task omol -o predicted.xyz
     """
     from uma_md.options import RunOptions
     from uma_md.prediction_files import predict_file
 
     predict_file(file, output, model, task, RunOptions(**options), click.echo)
+
+
+main.add_command(setup)
+main.add_command(check)
+main.add_command(doctor)
+main.add_command(bench)
 
 
 VERBOSE = click.option("--verbose", is_flag=True, help="Show what the compiler prints.")
@@ -145,6 +192,10 @@ def build(verbose: bool) -> None:
 
     The plugin is compiled where the Python packages lammps and mpich are installed; 'uma-md plugin
     build --lammps DIR' takes another LAMMPS.
+
+    \b
+    Example:
+      uma-md build
     """
     from uma_md import plugin
     from uma_md.kernels import library
@@ -156,7 +207,12 @@ def build(verbose: bool) -> None:
 
 @main.group()
 def plugin() -> None:
-    """Build or find the LAMMPS plugin."""
+    """Build or find the LAMMPS plugin.
+
+    \b
+    Example:
+      uma-md plugin build
+    """
 
 
 @plugin.command("build")
@@ -168,7 +224,13 @@ def plugin() -> None:
 )
 @VERBOSE
 def build_plugin(lammps: Path | None, verbose: bool) -> None:
-    """Compile pair_style uma, and its kernels, for the installed torch and LAMMPS."""
+    """Compile pair_style uma, and its kernels, for the installed torch and LAMMPS.
+
+    \b
+    Examples:
+      uma-md plugin build
+      uma-md plugin build --lammps ~/lammps
+    """
     from uma_md.plugin import build
 
     click.echo(build(lammps, verbose=verbose, report=click.echo))
@@ -176,7 +238,12 @@ def build_plugin(lammps: Path | None, verbose: bool) -> None:
 
 @plugin.command()
 def path() -> None:
-    """Print the folder of the built plugin, for LAMMPS_PLUGIN_PATH."""
+    """Print the folder of the built plugin, for LAMMPS_PLUGIN_PATH.
+
+    \b
+    Example:
+      export LAMMPS_PLUGIN_PATH="$(uma-md plugin path)"
+    """
     from uma_md.plugin import is_built, path
 
     if not is_built():

@@ -11,12 +11,15 @@ from ase.data import atomic_numbers as numbers_of
 from ase.formula import Formula
 
 from uma_md.files import exported
-from uma_md.files.metadata import MOST_ATOMS
+from uma_md.files.metadata import MOST_ATOMS, Metadata
 from uma_md.files.structures import read_structure
 from uma_md.files.whole_file import replaceable
 from uma_md.loading import DTYPES, UMASource, counts_tensor
 from uma_md.options import RunOptions
+from uma_md.progress import Progress, Silence
 from uma_md.system import check_charge_spin, count_elements, default_spin
+
+STEPS = 5  # of an export, for a bar
 
 
 def export(
@@ -27,6 +30,7 @@ def export(
     spin: int | None = None,
     merge_for: str | None = None,
     dtype: str = "float32",
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Export one task of a checkpoint.
 
@@ -46,6 +50,8 @@ def export(
         merged for its composition, which makes a small file that serves no other.
     dtype
         ``float32`` or ``float64``.
+    progress
+        Of ``STEPS`` steps, which are shown in it.
 
     Returns
     -------
@@ -58,27 +64,40 @@ def export(
         In one sentence, what must hold and what was found.
     """
     options = RunOptions(dtype=dtype, charge=charge, spin=spin)  # refuses invalid ones
+    progress = progress or Silence()
     target = replaceable(Path(output))
-    source = UMASource(checkpoint)
-    _check_other(target, source.checkpoint.path, merge_for)
-    chosen = source.task(task)
-    charge, spin = check_charge_spin(*options.charge_and_spin({}, 0, default_spin(chosen.name)))
-    metadata = source.metadata(chosen, dtype, charge, spin)
-    counts = None if merge_for is None else composition(merge_for)
-    if counts is not None:
-        if source.config.num_experts == 0:
-            raise ValueError(
-                f"--merge-for must be left out for {metadata.model_id}, which has no experts to "
-                "merge: its file serves any composition"
-            )
-        metadata.check_elements([numbers_of[symbol] for symbol in counts])
-    model = source.build(chosen, DTYPES[dtype])
-    if counts is not None:
-        model.merge(counts_tensor(counts, source.config.max_num_elements), charge, spin)
-        model.keep_merged_only()
-    metadata = replace(metadata, composition=counts, source_sha256=source.checkpoint.sha256())
-    exported.save(model, metadata, output)
+    with progress.step(f"reading {Path(checkpoint).name}"):
+        source = UMASource(checkpoint)
+        _check_other(target, source.checkpoint.path, merge_for)
+        chosen = source.task(task)
+        stated = options.charge_and_spin({}, 0, default_spin(chosen.name))
+        charge, spin = check_charge_spin(*stated)
+        metadata = source.metadata(chosen, dtype, charge, spin)
+        counts = None if merge_for is None else _counts(merge_for, source, metadata)
+    with progress.step("building the network"):
+        model = source.build(chosen, DTYPES[dtype])
+    with progress.step("merging the experts" if counts else "keeping the experts"):
+        if counts is not None:
+            model.merge(counts_tensor(counts, source.config.max_num_elements), charge, spin)
+            model.keep_merged_only()
+    with progress.step("computing the checksum"):
+        sha256 = source.checkpoint.sha256()
+    with progress.step(f"writing {Path(output).name}"):
+        metadata = replace(metadata, composition=counts, source_sha256=sha256)
+        exported.save(model, metadata, output)
     return asdict(metadata)
+
+
+def _counts(merge_for: str, source: UMASource, metadata: Metadata) -> dict[str, int]:
+    """Atoms per element to merge for, where there is something to merge."""
+    counts = composition(merge_for)
+    if source.config.num_experts == 0:
+        raise ValueError(
+            f"--merge-for must be left out for {metadata.model_id}, which has no experts to "
+            "merge: its file serves any composition"
+        )
+    metadata.check_elements([numbers_of[symbol] for symbol in counts])
+    return counts
 
 
 def _check_other(target: Path, *read: str | Path | None) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from uma_md.files import exported
-from uma_md.files.metadata import Metadata
+from uma_md.files.metadata import Metadata, name_elements
 from uma_md.hub.download import resolve
 from uma_md.loading import UMASource
 from uma_md.system import formula
@@ -34,6 +34,7 @@ def _describe_checkpoint(path: Path) -> list[tuple[str, str]]:
         ("file", f"{path}, {'UMA' if c.num_experts else 'eSEN'} checkpoint"),
         ("model", metadata.model_id),
         ("tasks", ", ".join(source.tasks)),
+        *_describe_elements(source),
         *_describe_network(metadata),
         ("experts", f"{c.num_experts} per layer" if c.num_experts else "none"),
         ("charge channels", _channels(c.charge_channels)),
@@ -57,6 +58,7 @@ def _describe_exported(path: Path) -> list[tuple[str, str]]:
         ("model", metadata.model_id),
         ("task", metadata.task),
         ("charge, spin", f"{metadata.charge}, {metadata.spin}"),
+        ("elements", _list(metadata.elements)),
         *_describe_network(metadata),
         ("dtype", metadata.dtype),
         ("composition", "any" if merged is None else f"merged for {formula(merged)}"),
@@ -66,10 +68,21 @@ def _describe_exported(path: Path) -> list[tuple[str, str]]:
     ]
 
 
+def _describe_elements(source: UMASource) -> list[tuple[str, str]]:
+    """Elements of each task, in one row where all tasks know the same."""
+    elements = {name: _list(source.elements(source.task(name))) for name in source.tasks}
+    if len(set(elements.values())) == 1:
+        label = "elements" if len(elements) == 1 else "elements, all tasks"
+        return [(label, next(iter(elements.values())))]
+    return [(f"elements, {name}", text) for name, text in elements.items()]
+
+
+def _list(elements: tuple[str, ...]) -> str:
+    return f"{name_elements(elements)} ({sum(map(bool, elements))})"
+
+
 def _describe_network(metadata: Metadata) -> list[tuple[str, str]]:
-    count = sum(map(bool, metadata.elements))
     return [
-        ("elements", f"{metadata.known_elements} ({count})"),
         ("cutoff", f"{metadata.cutoff} angstrom, at most {metadata.max_neighbors} neighbors"),
         ("layers", str(metadata.num_layers)),
         ("degrees", f"lmax {metadata.lmax}, mmax {metadata.mmax}"),

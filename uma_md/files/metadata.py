@@ -163,10 +163,8 @@ class Metadata:
 
     @property
     def known_elements(self) -> str:
-        """The elements in words: the first and the last, or all where some between are unknown."""
-        if all(self.elements):
-            return f"{self.elements[0]} to {self.elements[-1]}"
-        return ", ".join(filter(None, self.elements))
+        """The elements in words, as ``name_elements`` says them."""
+        return name_elements(self.elements)
 
     def check_single_atom(self, natoms: int, num_edges: int) -> None:
         """Refuse an isolated atom where the model was not made for it.
@@ -210,6 +208,13 @@ class Metadata:
         self.check_elements(atomic_numbers)
         if self.composition is not None:
             self.check_system(count_elements(atomic_numbers), charge, spin)
+
+
+def name_elements(elements: Sequence[str]) -> str:
+    """Elements by atomic number in words: first and last, or all where some are unknown (empty)."""
+    if all(elements):
+        return f"{elements[0]} to {elements[-1]}"
+    return ", ".join(filter(None, elements))
 
 
 def described_fields() -> list[tuple[str, str, str]]:

@@ -160,7 +160,7 @@ def _survey(ranks: Ranks, mine: list[str]) -> _Node:
     """What the ranks of this rank's node have."""
     from mpi4py import MPI
 
-    here = _cores(), mine
+    here = usable_cores(), mine
     ranks.agree()
     node = ranks.comm.Split_type(MPI.COMM_TYPE_SHARED)
     rank, found = node.Get_rank(), node.allgather(here)
@@ -169,7 +169,8 @@ def _survey(ranks: Ranks, mine: list[str]) -> _Node:
     return _Node(rank, cores, [visible for _, visible in found])
 
 
-def _cores() -> set[int]:
+def usable_cores() -> set[int]:
+    """Numbers of the cores (hardware threads) that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return set(os.sched_getaffinity(0))
     return set(range(os.cpu_count() or 1))

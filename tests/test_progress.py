@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: MIT
+"""Long work shows a bar on a terminal, and nothing in a pipe."""
+
+import fcntl
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
+import pytest
+from command_runs import ENVIRONMENT, TIME_LIMIT, done, run
+from conftest import checkpoint
+from hub_server import Hub
+
+NAME = "uma-s-1p2p1"
+FILE = f"checkpoints/{NAME}.pt"
+
+
+def on_a_terminal(command: list[str], environment: dict[str, str]) -> str:
+    """What a program writes to a terminal of 80 columns."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    process = subprocess.Popen(
+        command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, close_fds=True
+    )
+    os.close(theirs)
+    written = b""
+    try:
+        while part := os.read(ours, 1 << 16):
+            written += part
+    except OSError:  # how Linux says that the other end is closed
+        pass
+    finally:
+        os.close(ours)
+    assert process.wait(TIME_LIMIT) == 0, written
+    return written.decode(errors="replace")
+
+
+def uma_md(*words: object) -> list[str]:
+    return [sys.executable, "-m", "uma_md.cli", *map(str, words)]
+
+
+@pytest.mark.slow
+def test_an_export_shows_its_steps(tmp_path):
+    words = ("export", checkpoint("tiny-1p2p1"), "--task", "omol", "-o", tmp_path / "water.pt")
+    command = uma_md(*words, "--merge-for", "H2O")
+    shown = on_a_terminal(command, ENVIRONMENT)
+    for step in ("reading tiny-1p2p1.pt", "merging the experts", "writing water.pt", "5/5"):
+        assert step in shown
+    quiet = run(command, tmp_path)
+    assert quiet.returncode == 0
+    assert quiet.stderr == ""
+    assert len(quiet.stdout.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_setup_and_check_show_what_they_do(tmp_path):
+    folder = tmp_path / "run"
+    command = uma_md("setup", "H2O", "--task", "omol", "--engine", "ase", "-o", folder)
+    assert "writing model.pt" in on_a_terminal(command, ENVIRONMENT)
+    command = uma_md("check", folder)
+    shown = on_a_terminal(command, ENVIRONMENT)
+    assert "five steps" in shown
+    assert "4/4" in shown
+    assert run(command, tmp_path).stderr == ""
+
+
+@pytest.mark.slow
+def test_a_download_shows_how_far_it_is(tmp_path):
+    with Hub({FILE: checkpoint("tiny-1p2p1").read_bytes()}) as server:
+        environment = ENVIRONMENT | {
+            "HF_ENDPOINT": server.url(),
+            "HF_TOKEN": "hf_member",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+        }
+        for name, show in (("terminal", on_a_terminal), ("pipe", None)):
+            command = uma_md("download", NAME, "--cache", tmp_path / name)
+            if show is not None:
+                assert "100%" in show(command, environment)
+                continue
+            quiet = run(command, tmp_path, environment)
+            assert quiet.returncode == 0, quiet.stderr
+            assert "%" not in quiet.stderr
+            assert quiet.stdout.strip().endswith(f"{NAME}.pt")
+
+
+@pytest.mark.lammps
+@pytest.mark.mpi
+@pytest.mark.slow
+def test_the_demo_counts_the_steps_of_lammps(tmp_path):
+    pytest.importorskip("matplotlib", reason="the demo draws with matplotlib")
+    folder = tmp_path / "run"
+    done("setup", "H2O", "--task", "omol", "--ensemble", "nve", "-o", folder)
+    (folder / "in.demo").write_text("include in.system\nfix 1 all nve\nthermo 1\nrun 3\nrun 4\n")
+    demo = Path(__file__).parents[1] / "examples" / "water" / "run.py"
+    script = (
+        "import runpy, sys; from pathlib import Path; "
+        "demo = runpy.run_path(sys.argv[1]); folder = Path(sys.argv[2]); "
+        "demo['run_lammps'](folder / 'in.demo', 2, 'log.demo', folder)"
+    )
+    command = [sys.executable, "-c", script, str(demo), str(folder)]
+    shown = on_a_terminal(command, ENVIRONMENT)
+    assert "LAMMPS on 2 ranks" in shown
+    assert "7/7" in shown
+    quiet = run(command, tmp_path)
+    assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")
+    (folder / "in.demo").write_text("include in.system\nrun_style none\n")
+    failed = run(command, tmp_path)
+    assert failed.returncode == 1
+    assert "mpiexec failed:" in failed.stderr
