@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ import uma_md.calculator
 from uma_md import UMACalculator
 from uma_md.ranks import spatial
 from uma_md.ranks.agreement import Ranks
+from uma_md.ranks.decomposition import Part
 from uma_md.ranks.halo_exchange import MPIExchange, plan_halo
 from uma_md.ranks.spatial import SpatialEvaluator
 
@@ -161,7 +163,7 @@ def faults_around_the_sweeps():
     """What breaks one rank before and after others communicate, or while it waits for them."""
     calculator = UMACalculator(model("tiny-1p1"), "omol", dtype="float64", comm=WORLD, device="cpu")
     atoms = atoms_of("water:8")
-    found = {}
+    found: dict[Any, Any] = {}
     for name, owner, part, kind in (
         ("copy", Calculator, "calculate", MemoryError),
         ("checks", uma_md.calculator, "check_geometry", ValueError),
@@ -176,6 +178,7 @@ def faults_around_the_sweeps():
         broken = 0 if name == "division" else 1
         with broken_part(owner, part, kind("broken"), broken):
             found[name] = WORLD.gather(outcome(lambda: calculator.get_forces(atoms)))
+    found |= faults_with_a_kept_division(calculator)
     calculator.reset()
     with late_interrupt(calculator):
         found["waiting"] = WORLD.gather(outcome(lambda: calculator.get_forces(atoms)))
@@ -188,6 +191,28 @@ def faults_around_the_sweeps():
     task = only(1, "omat", "omol")
     found["task"] = WORLD.gather(outcome(lambda: setattr(calculator, "task", task)))
     return found, calculator.get_potential_energy(atoms)
+
+
+def faults_with_a_kept_division(calculator: UMACalculator) -> dict[Any, Any]:
+    """What breaks one rank when no agreement comes before the first rows."""
+    atoms, found = atoms_of("water:8"), {}
+    faults: list[tuple[str, Any, str, type[Exception]]] = [
+        ("copy again", Calculator, "calculate", MemoryError),
+        ("checks again", uma_md.calculator, "check_geometry", ValueError),
+        ("merge again", type(calculator._potential), "merge", RuntimeError),
+        ("before again", UMACalculator, "_evaluate", ValueError),
+        ("graph", Part, "graph", MemoryError),
+        ("gather", MPIExchange, "gather", RuntimeError),
+        ("results again", SpatialEvaluator, "_collect", TypeError),
+    ]
+    calculator.get_forces(atoms)  # no results are left of an evaluation that failed at its end
+    for name, owner, part, kind in faults:
+        for rank in (1, 0):
+            atoms.rattle(0.001, seed=rank)
+            with broken_part(owner, part, kind("broken"), rank):
+                mine = outcome(lambda: calculator.get_forces(atoms))
+            found[name, rank] = WORLD.gather(mine)
+    return found
 
 
 @contextmanager

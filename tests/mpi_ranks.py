@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What each rank of ``test_mpi.py`` runs: ``python mpi_ranks.py FOLDER CHECK...``.
+"""What ranks of ``test_mpi.py`` and ``test_traffic.py`` run: ``mpi_ranks.py FOLDER CHECK...``.
 
 Each check is a collective function; what it returns on rank 0 goes to FOLDER/CHECK.pkl.
 """
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import mpi_checks
 import mpi_faults
+import mpi_traffic
 import torch
 
 
@@ -17,7 +18,8 @@ def main() -> None:
     torch.set_num_threads(1)
     folder = Path(sys.argv[1])
     for name in sys.argv[2:]:
-        check = getattr(mpi_checks, name, None) or getattr(mpi_faults, name)
+        modules = mpi_checks, mpi_faults, mpi_traffic
+        check = next(getattr(module, name) for module in modules if hasattr(module, name))
         found = check(folder) if name == "exported_file" else check()
         if mpi_checks.WORLD.rank == 0:
             (folder / f"{name}.pkl").write_bytes(pickle.dumps(found))

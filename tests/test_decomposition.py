@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
-from ase.build import bulk
-from structures import structure
+from ase.build import bulk, fcc111
+from structures import structure, water_box
 
 from uma_md.batching import build_graph
-from uma_md.ranks.decomposition import Part, assign_owners
+from uma_md.frame import Frame
+from uma_md.ranks.decomposition import Part, assign_owners, bisect
+from uma_md.ranks.neighbor_estimate import estimate_neighbors
 from uma_md.system import System
 
 CUTOFF, MOST = 6.0, 100_000
@@ -43,7 +45,7 @@ def edges_of_the_whole(system: System, first: int = 0) -> np.ndarray:
 
 
 def parts_of(systems: list[System], ranks: int, skin: float = 0.0) -> list[Part]:
-    owners = np.concatenate([assign_owners(system, ranks) for system in systems])
+    owners = np.concatenate([assign_owners(system, ranks, CUTOFF) for system in systems])
     return [Part(systems, owners, rank, CUTOFF + skin, CPU) for rank in range(ranks)]
 
 
@@ -129,16 +131,77 @@ def test_with_a_skin_a_part_serves_moved_atoms_and_a_strained_cell():
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 5, 16, 61, 100])
-def test_ranks_own_as_many_atoms_as_each_other(ranks):
-    counts = np.bincount(assign_owners(random_system(7, 60), ranks), minlength=ranks)
-    assert counts.sum() == 60
-    assert np.ptp(counts) <= np.ceil(np.log2(ranks))
-    assert ranks > 60 or counts.min() > 0
+def test_no_rank_is_without_atoms_where_there_are_enough(ranks):
+    for seed, spread in ((7, 1.0), (8, 1.0), (9, 30.0)):
+        system = random_system(seed, 60)
+        system = system._replace(positions=system.positions * spread)
+        counts = np.bincount(assign_owners(system, ranks, CUTOFF), minlength=ranks)
+        assert counts.sum() == 60
+        assert ranks > 60 or counts.min() > 0
+
+
+def crystal_in_vacuum(name: str) -> Atoms:
+    """Structures whose surfaces have fewer edges than their inside."""
+    if name == "slab":
+        return fcc111("Cu", (16, 16, 5), vacuum=12.0, periodic=True)
+    if name == "nanoparticle":
+        block = bulk("Cu", cubic=True) * (12, 12, 12)
+        away = block.positions - block.positions.mean(axis=0)
+        particle = block[np.linalg.norm(away, axis=1) < 21.0]
+        particle.pbc = False
+        return particle
+    both = fcc111("Cu", (14, 14, 6), vacuum=11.0, periodic=True)  # dense below, dilute above
+    gas = water_box(64)
+    both.extend(Atoms(gas.numbers, gas.positions + [0, 0, both.positions[:, 2].max() + 3]))
+    both.cell[2, 2] += 12.0
+    return both
+
+
+@pytest.mark.parametrize("ranks", [2, 4, 6, 8])
+@pytest.mark.parametrize("name", ["slab", "nanoparticle", "interface"])
+def test_ranks_own_as_many_edges_as_each_other(name, ranks):
+    """Within 10% of even; as many atoms each would be further off where densities differ."""
+    system = as_system(crystal_in_vacuum(name))
+    edges = np.bincount(edges_of_the_whole(system)[:, 0].astype(int))
+    owners = assign_owners(system, ranks, CUTOFF)
+    assert off_even(edges, owners, ranks) < 0.1
+    if name == "interface":
+        frame = Frame(system.cell, system.pbc)
+        points = frame.wrap(system.positions)[0] * frame.heights
+        by_atoms = bisect(points, np.ones(len(points), dtype=np.int64), ranks)
+        assert off_even(edges, by_atoms, ranks) > off_even(edges, owners, ranks)
+
+
+def off_even(edges: np.ndarray, owners: np.ndarray, ranks: int) -> float:
+    """How far the rank that is farthest off has more or less than the mean, as a part of it."""
+    sums = np.bincount(owners, weights=edges, minlength=ranks)
+    return float(np.abs(sums / sums.mean() - 1).max())
+
+
+@pytest.mark.parametrize("spec", ["water:32", "cu:3", "slab", "shear", "mol:CH3CH2OH@-1,2"])
+def test_estimated_neighbors_are_about_those_that_are_there(spec):
+    system = as_system(structure(spec))
+    frame = Frame(system.cell, system.pbc)
+    estimated = estimate_neighbors(frame.wrap(system.positions)[0], frame, CUTOFF)
+    there = np.bincount(edges_of_the_whole(system)[:, 0].astype(int), minlength=len(estimated))
+    assert estimated.sum() == pytest.approx(there.sum(), rel=0.25)
+    assert np.sqrt(np.mean((estimated - there) ** 2)) < 0.25 * max(there.mean(), 8)
+
+
+def test_estimates_of_a_repeated_cell_are_those_of_the_cell():
+    """As many bins in each half: the decomposition of a half is a half of the decomposition."""
+    atoms = structure("water:32")
+    once, twice = (as_system(atoms * (n, 1, 1)) for n in (2, 4))
+    found = []
+    for system in (once, twice):
+        frame = Frame(system.cell, system.pbc)
+        found.append(estimate_neighbors(frame.wrap(system.positions)[0], frame, CUTOFF))
+    assert (found[1] == np.tile(found[0], 2)).all()
 
 
 def test_cuts_are_across_the_longest_side():
     bar = as_system(bulk("Cu", cubic=True) * (16, 2, 2))
-    owners = assign_owners(bar, 4)
+    owners = assign_owners(bar, 4, CUTOFF)
     x = bar.positions[:, 0]
     assert all(np.ptp(x[owners == rank]) <= 3.61 * 4 for rank in range(4))
 
@@ -148,7 +211,7 @@ def test_what_a_rank_holds_grows_with_its_own_atoms_only():
     sizes = []
     for ranks, length in ((8, 32), (16, 64)):
         bar = as_system(bulk("Cu", cubic=True) * (length, 2, 2))
-        part = Part([bar], assign_owners(bar, ranks), 3, CUTOFF, CPU)
+        part = Part([bar], assign_owners(bar, ranks, CUTOFF), 3, CUTOFF, CPU)
         graph = part.graph(bar.positions, bar.cell[np.newaxis], CUTOFF, MOST)
         sizes.append((len(part.owned), len(part.remote), len(graph.senders)))
     assert sizes[0] == sizes[1]
@@ -160,7 +223,7 @@ def test_atoms_at_the_same_position_and_too_many_neighbors_are_named():
     systems[1].positions[11] = systems[1].positions[4]
     positions = np.concatenate([system.positions for system in systems])
     cells = np.stack([system.cell for system in systems])
-    owners = np.concatenate([assign_owners(system, 3) for system in systems])
+    owners = np.concatenate([assign_owners(system, 3, CUTOFF) for system in systems])
     part = parts_of(systems, 3)[owners[30 + 4]]
     with pytest.raises(ValueError, match=r"found two at the same position: atom (4|11)$"):
         part.graph(positions, cells, CUTOFF, MOST)

@@ -7,8 +7,6 @@
 import os
 import pickle
 import re
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,6 +15,7 @@ import pytest
 from ase import Atoms
 from conftest import checkpoint
 from mpi_cases import TINY, atoms_of, bead_atoms, cases, properties, run_md
+from mpi_launch import launch
 
 from uma_md import UMACalculator
 
@@ -26,9 +25,6 @@ pytestmark = [
     pytest.mark.skipif(find_spec("mpi4py") is None, reason="needs mpi4py"),
 ]
 
-BIN = Path(sys.executable).parent
-SCRIPT = Path(__file__).parent / "mpi_ranks.py"
-TIME_LIMIT = 300
 RANKS = 4  # of the checks that one number of ranks is enough for
 OTHER_CHECKS = (
     "differences",
@@ -44,18 +40,6 @@ OTHER_CHECKS = (
     "placements",
     "quiet_exchanges",
 )
-
-
-def launch(folder: Path, ranks: int, *checks: str) -> subprocess.CompletedProcess[str]:
-    command = [BIN / "mpiexec", "-n", ranks, sys.executable, SCRIPT, folder, *checks]
-    return subprocess.run(
-        list(map(str, command)),
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=TIME_LIMIT,
-        check=False,
-    )
 
 
 @pytest.fixture(scope="module")
@@ -285,6 +269,27 @@ def test_what_fails_on_one_rank_alone_fails_on_all(name, kind, text, found):
     for rank, (raised, said) in enumerate(outcomes[name]):
         assert rank == broken or raised == kind
         assert re.match(text, said)
+
+
+@pytest.mark.parametrize("broken", [0, 1])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("copy again", "MemoryError"),
+        ("checks again", "ValueError"),
+        ("merge again", "RuntimeError"),
+        ("before again", "ValueError"),
+        ("graph", "MemoryError"),
+        ("gather", "RuntimeError"),
+        ("results again", "TypeError"),
+    ],
+)
+def test_what_fails_with_a_kept_division_fails_on_all(name, kind, broken, found):
+    """Where ranks have not agreed since they began, and others wait for rows already."""
+    outcomes, _ = found("faults_around_the_sweeps")
+    for rank, (raised, said) in enumerate(outcomes[name, broken]):
+        assert rank == broken or raised == kind
+        assert said == "broken" or said.startswith("a rank ran out of memory")
 
 
 def test_an_interrupt_that_finds_a_rank_waiting_ends_the_others_too(found):

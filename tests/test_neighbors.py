@@ -82,7 +82,7 @@ def test_ranks_find_the_pairs_of_brute_force(ranks):
     """Their edges, seen from the atoms that each of them owns."""
     for seed in range(100):
         system = random_system(seed)
-        owners = assign_owners(system, ranks)
+        owners = assign_owners(system, ranks, REACH)
         vectors = []
         for rank in range(ranks):
             part = Part([system], owners, rank, REACH, torch.device("cpu"))

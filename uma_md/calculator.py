@@ -24,7 +24,7 @@ from uma_md.prediction import Prediction, Predictor, list_of_structures, predict
 from uma_md.properties import Properties, ase_stress
 from uma_md.ranks.placement import Placement, pick_device, place
 from uma_md.shared_potential import SharedPotential
-from uma_md.system import check_charge_spin, check_geometry, system_of, unread_moments
+from uma_md.system import System, check_charge_spin, check_geometry, system_of, unread_moments
 
 if TYPE_CHECKING:
     import torch
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from uma_md.files.metadata import Metadata
     from uma_md.ranks.agreement import Ranks
+    from uma_md.ranks.following import SpatialFollower
 
 SKIN = 1.0  # angstrom: how far beyond the cutoff pairs are kept from one call to the next
 
@@ -101,6 +102,7 @@ class UMACalculator(Calculator):
             self._options = RunOptions(device=device, dtype=dtype, **given)
             self._potential = self._load(task)
         self._follower: Follower | None = None
+        self._spatial: SpatialFollower | None = None
         self._computed_for: tuple[int, int] | None = None
         self._has_warned = False
 
@@ -135,12 +137,14 @@ class UMACalculator(Calculator):
                 "a calculator with comm cannot be pickled, since its ranks compute together: "
                 "make it on each rank with the same arguments"
             )
-        return {**self.__dict__, "_follower": None}
+        return {**self.__dict__, "_follower": None, "_spatial": None}
 
     def __copy__(self) -> UMACalculator:
         """Give a calculator with the same results and weights."""
         other = self.__class__.__new__(self.__class__)
-        other.__dict__.update(self.__dict__, results=dict(self.results), _follower=None)
+        other.__dict__.update(
+            self.__dict__, results=dict(self.results), _follower=None, _spatial=None
+        )
         return other
 
     def __deepcopy__(self, memo: dict[int, Any]) -> UMACalculator:
@@ -148,7 +152,7 @@ class UMACalculator(Calculator):
         other = self.__class__.__new__(self.__class__)
         memo[id(self)] = other
         memo[id(self._ranks)] = self._ranks
-        memo[id(self._follower)] = None
+        memo[id(self._follower)] = memo[id(self._spatial)] = None
         for name, value in self.__dict__.items():
             setattr(other, name, copy.deepcopy(value, memo))
         return other
@@ -185,7 +189,7 @@ class UMACalculator(Calculator):
                 self._ranks.check_same("task", {"task": name}, "set it on all ranks")
             if name != self.metadata.task:
                 self._potential = self._load(name)
-                self._follower = None
+                self._follower = self._spatial = None
                 self.reset()
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
@@ -223,20 +227,24 @@ class UMACalculator(Calculator):
         TypeError, ValueError
             When the structure is not one that the model can serve.
         """
-        with self._potential.lock, self._together():
-            super().calculate(atoms, properties or ["energy"], system_changes)
-            assert self.atoms is not None
-            self.results = {}  # of other atoms, should this fail
-            self.results = self._compute(self.atoms)
+        with self._potential.lock:
+            with self._together():
+                super().calculate(atoms, properties or ["energy"], system_changes)
+                assert self.atoms is not None
+                self.results = {}  # of other atoms, should this fail
+                results = self._compute(self.atoms)
+            self.results = results  # on all ranks, or on none
 
     def _compute(self, atoms: Atoms) -> dict[str, Any]:
         """Check a structure and evaluate it."""
-        self._check_same(atoms)
-        check_geometry(atoms.positions, atoms.cell.array, atoms.pbc)
-        charge, spin = check_charge_spin(*self._stated(atoms))
-        self._warn(atoms)
-        self._potential.merge(atoms.numbers, charge, spin)
-        energies, forces, (virial,) = self._evaluate(atoms)
+        system = system_of(atoms)
+        serves = self._check_same(atoms, system)
+        with self._spatial.step(serves) if self._spatial is not None else nullcontext():
+            check_geometry(*system[:3])
+            charge, spin = check_charge_spin(*self._stated(atoms))
+            self._warn(atoms)
+            self._potential.merge(atoms.numbers, charge, spin)
+            energies, forces, (virial,) = self._evaluate(system, serves)
         energy = float(energies.sum())
         results = {
             "energy": energy,
@@ -262,10 +270,14 @@ class UMACalculator(Calculator):
         """Charge and spin as options, structure or model say, checked or not."""
         return self._options.charge_and_spin(atoms.info, self.metadata.charge, self.metadata.spin)
 
-    def _check_same(self, atoms: Atoms) -> None:
-        """Refuse structures that are not the same on all ranks."""
+    def _check_same(self, atoms: Atoms, system: System) -> bool:
+        """Refuse structures that are not the same on all ranks; whether all ranks' pairs serve."""
         if self._ranks is None:
-            return
+            return True
+        if self._spatial is None:
+            from uma_md.ranks.following import SpatialFollower
+
+            self._spatial = SpatialFollower(self._ranks, self._potential, SKIN)
         parts = {
             "atomic numbers": atoms.numbers,
             "cell": atoms.cell.array,
@@ -274,14 +286,12 @@ class UMACalculator(Calculator):
             "positions": atoms.positions,
         }
         advice = "let all ranks read the same file and use the same random seed"
-        self._ranks.check_same("structure", parts, advice)
+        vote = int(self._spatial.serves(system))
+        return bool(self._ranks.check_same("structure", parts, advice, vote))
 
-    def _evaluate(self, atoms: Atoms) -> Properties:
-        system = system_of(atoms)
-        if self._ranks is not None:
-            from uma_md.ranks.spatial import SpatialEvaluator
-
-            return SpatialEvaluator(self._ranks, self._potential)([system])
+    def _evaluate(self, system: System, serves: bool) -> Properties:
+        if self._spatial is not None:
+            return self._spatial(system, divide=not serves)
         if self._follower is None:
             limits = Limits(self.metadata.cutoff, self.metadata.max_neighbors)
             self._follower = Follower(limits, self.device, SKIN)

@@ -12,6 +12,7 @@ import click
 from uma_md.commands.bench.command import bench
 from uma_md.commands.check.command import check
 from uma_md.commands.doctor.command import doctor
+from uma_md.commands.scaling.command import scaling
 from uma_md.commands.setup.command import setup
 from uma_md.flags import run_options
 
@@ -180,6 +181,7 @@ main.add_command(setup)
 main.add_command(check)
 main.add_command(doctor)
 main.add_command(bench)
+main.add_command(scaling)
 
 
 VERBOSE = click.option("--verbose", is_flag=True, help="Show what the compiler prints.")

@@ -44,7 +44,8 @@ class Ranks:
     A rank that fails within ``together`` says so in the next agreement; the others learn of
     it there, wherever they are, and raise the same error. So no rank waits for one that has
     left, as long as everything between a rank's agreement and the end of the collective step
-    that follows is communication alone.
+    that follows is communication alone, or ends as others expect it (``MPIExchange.abandon``).
+    An agreement is one all-reduce of four integers.
 
     Parameters
     ----------
@@ -80,10 +81,19 @@ class Ranks:
 
     def agree(self) -> None:
         """Go on when all ranks do. Collective, within ``together`` only."""
-        self._interrupts.check()
-        told = self._learn(None)
+        self._agree(0, 0)
+
+    def _agree(self, digest: int, vote: int) -> tuple[bool, int]:
+        """Go on when all ranks do: whether all gave the same digest, and the lowest vote."""
+        self.check_interrupts()
+        told, same, lowest = self._learn(None, digest, vote)
         if told is not None:
             raise _ToldError(told)
+        return same, lowest
+
+    def check_interrupts(self) -> None:
+        """Raise an interrupt that was held back."""
+        self._interrupts.check()
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -111,13 +121,17 @@ class Ranks:
             self.agree()
         except _ToldError as error:
             raise error.public() from None
+        except FailedElsewhereError:
+            told = self._learn(None)[0]
+            assert told is not None
+            raise _ToldError(told).public() from None
         except MPI.Exception as failure:
             sys.stderr.write(f"communication between MPI ranks failed: {failure}\n")
             sys.stderr.flush()
             time.sleep(1)  # the launcher drops what it has not passed on when it learns of the end
             self.comm.Abort(1)  # the others may be waiting in any call
         except BaseException as failure:
-            told = self._learn(failure)
+            told = self._learn(failure)[0]
             assert told is not None
             if told[1] == str(failure) or not isinstance(failure, Exception):
                 raise
@@ -152,8 +166,10 @@ class Ranks:
         self.comm.Allgatherv(rows, [gathered, (counts * width).tolist()])
         return gathered
 
-    def check_same(self, what: str, parts: Mapping[str, Any], advice: str) -> None:
-        """Refuse what is not the same on all ranks. Collective, within ``together`` only.
+    def check_same(self, what: str, parts: Mapping[str, Any], advice: str, vote: int = 0) -> int:
+        """Refuse what is not the same on all ranks, and give the lowest of their votes.
+
+        Collective, within ``together`` only: one agreement, and more only where ranks differ.
 
         Parameters
         ----------
@@ -163,6 +179,8 @@ class Ranks:
             Arrays, or what has a faithful ``repr``, by name; compared by checksums.
         advice
             What to do.
+        vote
+            Of this rank, on what the ranks do next.
 
         Raises
         ------
@@ -170,6 +188,9 @@ class Ranks:
             On all ranks, naming the first that differs from rank 0 and the part.
         """
         mine = {name: _checksum(part) for name, part in parts.items()}
+        same, lowest = self._agree(_number(mine), vote)
+        if same:
+            return lowest
         first = self.broadcast(mine)
         differing = [name for name in mine if mine[name] != first[name]]
         if differing:
@@ -178,16 +199,20 @@ class Ranks:
                 f"{self.rank} than on rank 0: {advice}"
             )
         self.agree()
+        return lowest
 
-    def _learn(self, failure: BaseException | None) -> tuple[int, str] | None:
-        """Whether a rank failed, and what the first one says of it."""
-        failed = np.array([self.size if failure is None else self.rank], dtype=np.int64)
-        self.comm.Allreduce(MPI.IN_PLACE, failed, MPI.MIN)
-        first = int(failed[0])
+    def _learn(
+        self, failure: BaseException | None, digest: int = 0, vote: int = 0
+    ) -> tuple[tuple[int, str] | None, bool, int]:
+        """What the first rank that failed says, whether digests are the same, the lowest vote."""
+        failed = self.size if failure is None else self.rank
+        found = np.array([failed, digest, -digest, vote], dtype=np.int64)
+        self.comm.Allreduce(MPI.IN_PLACE, found, MPI.MIN)
+        first, lowest, highest, vote = map(int, found)
         if first == self.size:
-            return None
+            return None, lowest == -highest, vote
         described = None if failure is None else _describe(failure)
-        return self.comm.bcast(described, root=first)
+        return self.comm.bcast(described, root=first), False, vote
 
 
 class Interrupts:
@@ -234,6 +259,10 @@ class _ToldError(Exception):
         return KINDS[kind](text)
 
 
+class FailedElsewhereError(Exception):
+    """Another rank said, by what it sent, that it failed; why, all learn in the next agreement."""
+
+
 def wait_for(comm: MPI.Comm, source: int) -> int:
     """Wait until a rank has sent a message, without taking a core; returns its tag.
 
@@ -255,6 +284,13 @@ def _describe(failure: BaseException) -> tuple[int, str]:
     kinds = [index for index, kind in enumerate(KINDS) if isinstance(failure, kind)]
     kind = kinds[0] if kinds else KINDS.index(RuntimeError)
     return kind, sentence_of(failure) or f"a rank was stopped by {type(failure).__name__}"
+
+
+def _number(checksums: Mapping[str, bytes]) -> int:
+    """One number of all checksums, not negative."""
+    return int.from_bytes(
+        hashlib.blake2b(b"".join(checksums.values()), digest_size=7).digest(), "little"
+    )
 
 
 def _checksum(part: Any) -> bytes:

@@ -16,33 +16,70 @@ from uma_md.candidates import EdgeSelector, candidates_of
 from uma_md.frame import Frame
 from uma_md.graph import Graph, Limits
 from uma_md.neighbors import ROUNDING, Pairs, find_pairs
+from uma_md.ranks.neighbor_estimate import estimate_neighbors
 from uma_md.system import System
 
 
-def assign_owners(system: System, ranks: int) -> np.ndarray:
+def assign_owners(system: System, ranks: int, reach: float) -> np.ndarray:
     """Split a system's atoms over ranks by recursive bisection, (atoms,) int32.
 
-    Each cut is across the longest side of what it cuts, and leaves both sides as many
-    atoms as they have ranks, to within one.
+    Each cut is across the longest side of what it cuts, and leaves both sides edges in the
+    ratio of their ranks, to within half an atom's, by an estimate of each atom's number of
+    neighbors. Where there are as many atoms as ranks none is without.
+
+    Parameters
+    ----------
+    system
+    ranks
+    reach
+        What counts as a neighbor, angstrom.
     """
+    return divide(system, ranks, reach)[0]
+
+
+def divide(system: System, ranks: int, reach: float) -> tuple[np.ndarray, np.ndarray]:
+    """Owners of atoms as ``assign_owners`` gives them, and the weights of atoms, (atoms,) both."""
     frame = Frame(system.cell, system.pbc)
-    points = frame.wrap(system.positions)[0] * frame.heights
+    coordinates = frame.wrap(system.positions)[0]
+    weights = estimate_neighbors(coordinates, frame, reach) + 1
+    return bisect(coordinates * frame.heights, weights, ranks), weights
+
+
+def bisect(points: np.ndarray, weights: np.ndarray, ranks: int) -> np.ndarray:
+    """Cut points into as many parts of equal weight as there are ranks, (points,) int32.
+
+    Parameters
+    ----------
+    points : (points, 3)
+    weights : (points,) int64
+    ranks
+    """
     owners = np.zeros(len(points), dtype=np.int32)
     parts = [(np.arange(len(points)), 0, ranks)]
     while parts:
-        atoms, first, count = parts.pop()
-        owners[atoms] = first
-        if count == 1 or len(atoms) == 0:
+        chosen, first, count = parts.pop()
+        owners[chosen] = first
+        if count == 1 or len(chosen) == 0:
             continue
-        axis = np.ptp(points[atoms], axis=0).argmax()
-        atoms = atoms[np.argsort(points[atoms, axis], kind="stable")]
+        axis = np.ptp(points[chosen], axis=0).argmax()
+        chosen = chosen[np.argsort(points[chosen, axis], kind="stable")]
         left = count // 2
-        cut = (len(atoms) * left + count // 2) // count
-        parts += [(atoms[:cut], first, left), (atoms[cut:], first + left, count - left)]
+        cut = _cut(weights[chosen], left, count)
+        parts += [(chosen[:cut], first, left), (chosen[cut:], first + left, count - left)]
     return owners
 
 
-def _owned_pairs(system: System, owned: np.ndarray, reach: float) -> Pairs:
+def _cut(weights: np.ndarray, left: int, count: int) -> int:
+    """How many of these come before a cut that leaves left / count of their weight there."""
+    ends = np.cumsum(weights)
+    middles = 2 * ends - weights
+    cut = int(np.searchsorted(middles, 2 * float(ends[-1]) * left / count))
+    if len(weights) < count:
+        return cut
+    return min(max(cut, left), len(weights) - (count - left))
+
+
+def owned_pairs(system: System, owned: np.ndarray, reach: float) -> Pairs:
     """All pairs within ``reach`` whose receivers are in ``owned``."""
     if len(owned) == 0:
         none = np.zeros(0, dtype=np.int64)
@@ -105,7 +142,7 @@ class Part:
         first = np.cumsum(self._natoms) - self._natoms
         self.owned = np.flatnonzero(owners == rank)
         ends = [
-            _owned_pairs(system, np.flatnonzero(owners[start : start + count] == rank), reach)
+            owned_pairs(system, np.flatnonzero(owners[start : start + count] == rank), reach)
             for system, start, count in zip(systems, first, self._natoms, strict=True)
         ]
         senders = np.concatenate([p.senders + k for p, k in zip(ends, first, strict=True)])

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -12,9 +13,13 @@ from mpi4py import MPI
 from torch.profiler import record_function
 
 from uma_md.graph import add_rows
-from uma_md.ranks.agreement import Ranks
+from uma_md.ranks.agreement import FailedElsewhereError, Ranks
+from uma_md.ranks.exact_sum import decode, encode, encoded_bytes
+from uma_md.ranks.traffic import Traffic
 
 TAG = 1
+
+Call = Literal["forward", "reverse", "sum", "gather"]
 
 
 class Peer(NamedTuple):
@@ -55,6 +60,31 @@ class HaloPlan(NamedTuple):
     sent_rows: torch.Tensor
 
 
+class Schedule(NamedTuple):
+    """What ranks do together in a step, whatever happens on one of them.
+
+    Attributes
+    ----------
+    calls
+        Of the exchange, in order.
+    summed
+        Numbers that each sum is of.
+    gathered : (ranks,) int64
+        Numbers that each rank gives to the gather.
+    """
+
+    calls: list[Call]
+    summed: int
+    gathered: np.ndarray
+
+
+def calls_of(layers: int, balanced: bool) -> list[Call]:
+    """What an evaluation calls: the layers forward and in reverse, forces, and results."""
+    forward: list[Call] = ["forward", "sum"] if balanced else ["forward"]
+    reverse: list[Call] = ["sum", "reverse"] if balanced else ["reverse"]
+    return [*forward * layers, *reverse * layers, "reverse", "gather"]
+
+
 def plan_halo(
     ranks: Ranks, num_owned: int, remote_ranks: np.ndarray, remote_rows: np.ndarray
 ) -> HaloPlan:
@@ -84,8 +114,11 @@ class MPIExchange:
     """The exchange of several ranks: one message per pair of neighboring ranks and call.
 
     Messages are gathered on the device and travel through host memory, in the rows' own
-    precision. Memory is taken before the ranks agree to communicate, so that a rank that
-    runs out of it holds no other up. Where there is nothing to do a call gives its argument.
+    precision. Where there is nothing to do a call gives its argument.
+
+    Within ``step`` ranks do not agree before each call. One that fails goes on with the calls
+    that are left, with empty messages and marks instead of numbers, so that no other waits for it;
+    who gets these does the same, and why is learnt in the agreement after the step.
 
     Parameters
     ----------
@@ -95,13 +128,42 @@ class MPIExchange:
         Who sends which rows to whom.
     device
         Where the rows live.
+
+    Attributes
+    ----------
+    traffic
+        Counters of this rank since the exchange was made.
     """
 
     def __init__(self, ranks: Ranks, plan: HaloPlan, device: torch.device) -> None:
+        self.traffic = Traffic()
         self._ranks = ranks
         self._plan = plan._replace(sent_rows=plan.sent_rows.to(device))
+        self._schedule: Schedule | None = None
+        self._left: list[Call] = []
         self._copies = None if device.type == "cpu" else torch.Stream(device)
         self._sent, self._received, self._sums = HostBuffer(), HostBuffer(), HostBuffer()
+
+    @contextmanager
+    def step(self, schedule: Schedule) -> Iterator[None]:
+        """Hold the calls of a schedule; where this rank fails, the rest is done without it.
+
+        Within another such block this is a part of that one.
+        """
+        if self._schedule is not None:
+            yield
+            return
+        self._schedule, self._left = schedule, list(schedule.calls)
+        try:
+            yield
+            assert not self._left, self._left
+        except MPI.Exception:
+            raise
+        except BaseException:
+            self._abandon(schedule)
+            raise
+        finally:
+            self._schedule, self._left = None, []
 
     def forward(self, owned: torch.Tensor) -> torch.Tensor:
         """Append the rows of remote atoms to the owned rows."""
@@ -117,7 +179,7 @@ class MPIExchange:
                     rows[: plan.num_owned] = owned
 
             into = rows[plan.num_owned :]
-            self._transfer(sent, plan.targets, into, plan.sources, meanwhile=keep_own)
+            self._transfer("forward", sent, plan.targets, into, plan.sources, keep_own)
             return rows
 
     def reverse(self, rows: torch.Tensor) -> torch.Tensor:
@@ -128,27 +190,72 @@ class MPIExchange:
             owned = rows[: plan.num_owned]
             if plan.targets:
                 owned = owned.clone()
-            self._transfer(rows[plan.num_owned :], plan.sources, returned, plan.targets)
+            out = rows[plan.num_owned :]
+            self._transfer("reverse", out, plan.sources, returned, plan.targets)
             return add_rows(owned, plan.sent_rows, returned) if plan.targets else owned
 
     def sum(self, values: torch.Tensor) -> torch.Tensor:
-        """Sum over ranks, in their order: Allreduce may round otherwise from call to call."""
+        """Sum over ranks, without rounding, so that neither their number nor order matters."""
         with record_function("exchange"):
             if self._ranks.size == 1:
+                self._begin("sum")
                 return values
-            mine = values.detach().to("cpu").contiguous()
-            parts = torch.empty((self._ranks.size, *mine.shape), dtype=mine.dtype)
-            sent, received = mine.numpy(), parts.numpy()
-            self._ranks.agree()
-            self._ranks.comm.Allgather(sent, received)
+            mine = values.detach().to("cpu").double()
+            sums = np.append(encode(mine.numpy()), 0)
+            self._begin("sum")
+            self._ranks.comm.Allreduce(MPI.IN_PLACE, sums, MPI.SUM)
+            self.traffic += Traffic(sums=1, sum_bytes=sums.nbytes)
+            if sums[-1]:
+                raise FailedElsewhereError
+            whole = torch.from_numpy(decode(sums[:-1]).reshape(mine.shape))
             if values.device.type == "cpu":
-                return parts.sum(dim=0)
+                return whole
             # The copy of before has arrived: what is summed here was computed after it.
-            whole = self._sums.like(mine).copy_(parts.sum(dim=0))
+            whole = self._sums.like(whole).copy_(whole)
             return whole.to(values.device, non_blocking=True)
+
+    def gather(self, mine: np.ndarray) -> list[np.ndarray]:
+        """Give every rank the numbers of all, (gathered[rank],) float64 each; within ``step``."""
+        assert self._schedule is not None
+        counts = self._schedule.gathered + 1  # and a mark of failure
+        found = np.empty(counts.sum())
+        mine = np.append(mine, 0.0)
+        self._begin("gather")
+        self._ranks.comm.Allgatherv(mine, [found, counts.tolist()])
+        parts = np.split(found, np.cumsum(counts)[:-1])
+        if any(part[-1] for part in parts):
+            raise FailedElsewhereError
+        return [part[:-1] for part in parts]
+
+    def _begin(self, call: Call) -> None:
+        """What comes before communication: from here on this rank takes part in a call."""
+        if self._schedule is None:
+            self._ranks.agree()
+            return
+        self._ranks.check_interrupts()
+        assert self._left[:1] == [call], (call, self._left)
+        del self._left[0]
+
+    def _abandon(self, schedule: Schedule) -> None:
+        """Take part in the calls that are left, and say in each that this rank failed."""
+        comm, plan = self._ranks.comm, self._plan
+        for call in self._left if self._ranks.size > 1 else []:
+            if call == "forward":
+                _send_nothing(comm, plan.targets, plan.sources)
+            elif call == "reverse":
+                _send_nothing(comm, plan.sources, plan.targets)
+            elif call == "sum":
+                sums = np.zeros(encoded_bytes(schedule.summed) // 8 + 1, dtype=np.int64)
+                sums[-1] = 1
+                comm.Allreduce(MPI.IN_PLACE, sums, MPI.SUM)
+            else:
+                counts = schedule.gathered + 1
+                mine, found = np.ones(counts[self._ranks.rank]), np.empty(counts.sum())
+                comm.Allgatherv(mine, [found, counts.tolist()])
 
     def _transfer(
         self,
+        call: Call,
         out: torch.Tensor,
         receivers: list[Peer],
         into: torch.Tensor,
@@ -167,8 +274,19 @@ class MPIExchange:
         else:
             meanwhile()
         sent, received = host_out.numpy(), host_in.numpy()
-        self._ranks.agree()
-        _send_and_receive(self._ranks.comm, sent, receivers, received, senders)
+        self._begin(call)
+        is_whole = _send_and_receive(self._ranks.comm, sent, receivers, received, senders)
+        self.traffic += Traffic(
+            exchanges=1,
+            messages_sent=len(receivers),
+            messages_received=len(senders),
+            rows_sent=len(sent),
+            rows_received=len(received),
+            bytes_sent=sent.nbytes,
+            bytes_received=received.nbytes,
+        )
+        if not is_whole:
+            raise FailedElsewhereError
         if host_in is not into:
             into.copy_(host_in, non_blocking=True)
 
@@ -210,11 +328,24 @@ def _send_and_receive(
     receivers: list[Peer],
     into: np.ndarray,
     senders: list[Peer],
-) -> None:
+) -> bool:
+    """Send and receive rows; False where a message was empty, as from a rank that failed."""
     requests = [
         comm.Irecv(into[peer.first : peer.first + peer.rows], peer.rank, TAG) for peer in senders
     ]
     requests += [
         comm.Isend(out[peer.first : peer.first + peer.rows], peer.rank, TAG) for peer in receivers
     ]
+    ends = [MPI.Status() for _ in requests]
+    MPI.Request.Waitall(requests, ends)
+    return all(end.Get_count(MPI.BYTE) > 0 for end in ends[: len(senders)])
+
+
+def _send_nothing(comm: MPI.Intracomm, receivers: list[Peer], senders: list[Peer]) -> None:
+    """Send empty messages, and receive what comes, to forget it."""
+    nothing, status = np.empty(0, dtype=np.uint8), MPI.Status()
+    requests = [comm.Isend(nothing, peer.rank, TAG) for peer in receivers]
+    for peer in senders:
+        comm.Probe(peer.rank, TAG, status)
+        comm.Recv(np.empty(status.Get_count(MPI.BYTE), dtype=np.uint8), peer.rank, TAG)
     MPI.Request.Waitall(requests)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -13,7 +14,7 @@ from uma_md.potential import Potential
 from uma_md.properties import Properties, atomic_forces, read, virials
 from uma_md.ranks.agreement import Ranks
 from uma_md.ranks.decomposition import Part, assign_owners
-from uma_md.ranks.halo_exchange import MPIExchange, plan_halo
+from uma_md.ranks.halo_exchange import MPIExchange, Schedule, calls_of, plan_halo
 from uma_md.ranks.placement import Placement
 from uma_md.system import System, check_finite_results
 
@@ -77,12 +78,16 @@ class SpatialEvaluator:
         with ranks.together():
             owners = None
             if ranks.rank == 0:
-                owners = np.concatenate([assign_owners(each, ranks.size) for each in systems])
+                cutoff = self._potential.metadata.cutoff
+                parts = [assign_owners(each, ranks.size, cutoff) for each in systems]
+                owners = np.concatenate(parts)
             owners = ranks.broadcast(owners)  # rounding may differ between kinds of processors
             reach = self._potential.metadata.cutoff + skin
             part = Part(systems, owners, ranks.rank, reach, device)
             plan = plan_halo(ranks, len(part.owned), part.remote_ranks, part.remote_rows)
-            return Division(owners, part, MPIExchange(ranks, plan, device))
+            division = Division(owners, part, MPIExchange(ranks, plan, device))
+            ranks.agree()
+            return division
 
     def evaluate(self, division: Division, positions: np.ndarray, cells: np.ndarray) -> Properties:
         """Evaluate divided systems.
@@ -101,23 +106,38 @@ class SpatialEvaluator:
             When two atoms are at the same position, an atom has too many neighbors, or the model
             gives NaN or infinity.
         """
-        metadata = self._potential.metadata
+        metadata, exchange = self._potential.metadata, division.exchange
         with self._ranks.together():
-            graph = division.part.graph(positions, cells, metadata.cutoff, metadata.max_neighbors)
-            energies, gradients = self._potential(graph, division.exchange)
-            with record_function("forces"):
-                forces = division.exchange.reverse(atomic_forces(graph, gradients))
-                mine = read(energies, forces, virials(graph, gradients))
-            check_finite_results(*mine)
-            own = np.column_stack((mine.energies, mine.forces))
-            return self._collect(division.owners, own, mine.virials)
+            with self.step(division, len(cells)):
+                graph = division.part.graph(
+                    positions, cells, metadata.cutoff, metadata.max_neighbors
+                )
+                energies, gradients = self._potential(graph, exchange)
+                with record_function("forces"):
+                    forces = exchange.reverse(atomic_forces(graph, gradients))
+                    mine = read(energies, forces, virials(graph, gradients))
+                check_finite_results(*mine)
+                own = np.column_stack((mine.energies, mine.forces))
+                parts = exchange.gather(np.append(own, mine.virials))
+            return self._collect(division.owners, parts, len(cells))
 
-    def _collect(self, owners: np.ndarray, own: np.ndarray, virials: np.ndarray) -> Properties:
-        """Bring the ranks' rows (owned, 4) and shares of virials together, in atoms' order."""
-        counts = np.bincount(owners, minlength=self._ranks.size)
+    def step(self, division: Division, systems: int) -> AbstractContextManager[None]:
+        """Give a block that ends with ``evaluate``: other ranks do not wait for one that fails.
+
+        All ranks enter it right after an agreement, within ``ranks.together``.
+        """
+        owned = np.bincount(division.owners, minlength=self._ranks.size)
+        balanced = self._potential.network.num_balanced
+        calls = calls_of(self._potential.metadata.num_layers, balanced > 0)
+        return division.exchange.step(Schedule(calls, balanced * systems, 4 * owned + 9 * systems))
+
+    def _collect(self, owners: np.ndarray, parts: list[np.ndarray], systems: int) -> Properties:
+        """Put the ranks' rows (owned, 4) into atoms' order, and add their shares of virials."""
         rows = np.empty((len(owners), 4))
-        rows[np.argsort(owners, kind="stable")] = self._ranks.gather_rows(own, counts)
-        whole = self._ranks.gather(virials).sum(axis=0)
+        found = [part[: -9 * systems].reshape(-1, 4) for part in parts]
+        rows[np.argsort(owners, kind="stable")] = np.concatenate(found)
+        shares = [part[-9 * systems :].reshape(-1, 3, 3) for part in parts]
+        whole = np.sum(shares, axis=0)
         return Properties(rows[:, 0].copy(), rows[:, 1:].copy(), whole)
 
 
