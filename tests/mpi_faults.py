@@ -172,7 +172,7 @@ def faults_around_the_sweeps():
         ("division", spatial, "assign_owners", RecursionError),
         ("halo", spatial, "plan_halo", MemoryError),
         ("results", SpatialEvaluator, "_collect", TypeError),
-        ("stress", uma_md.calculator, "full_3x3_to_voigt_6_stress", KeyError),
+        ("stress", uma_md.calculator, "ase_stress", KeyError),
     ):
         calculator.reset()
         broken = 0 if name == "division" else 1
