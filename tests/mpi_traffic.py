@@ -9,13 +9,13 @@ from mpi_cases import atoms_of, model
 from structures import water_box
 
 from uma_md import UMACalculator
+from uma_md.commands.scaling.rates import shape_of
 from uma_md.options import RunOptions
 from uma_md.potential import Potential
 from uma_md.ranks.agreement import Ranks
 from uma_md.ranks.placement import place
 from uma_md.ranks.spatial import SpatialEvaluator, load_in_turn
 from uma_md.ranks.traffic import load_of
-from uma_md.commands.scaling.rates import shape_of
 from uma_md.system import System
 
 WORLD = MPI.COMM_WORLD

@@ -16,13 +16,13 @@ from mpi_launch import BIN
 from structures import structure
 
 from uma_md.cli import main
-from uma_md.ranks.decomposition import assign_owners
-from uma_md.ranks.traffic import Load, RowShape, load_of
 from uma_md.commands.scaling import counting
 from uma_md.commands.scaling.bricks import brick_grid, brick_owners
 from uma_md.commands.scaling.counting import Count, Reach, count
 from uma_md.commands.scaling.prediction import Collectives, Rates, predict
 from uma_md.commands.scaling.systems import Particle, Repeated, structure_of
+from uma_md.ranks.decomposition import assign_owners
+from uma_md.ranks.traffic import Load, RowShape, load_of
 from uma_md.system import System
 
 SHORT = Reach(3.0, 0.5)

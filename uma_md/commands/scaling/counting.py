@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from uma_md.commands.scaling.bricks import box_of, brick_grid, brick_owners
+from uma_md.commands.scaling.systems import Particle, Repeated, Structure
 from uma_md.frame import Frame
 from uma_md.ranks.decomposition import divide
 from uma_md.ranks.traffic import Load, load_of
-from uma_md.commands.scaling.bricks import box_of, brick_grid, brick_owners
-from uma_md.commands.scaling.systems import Particle, Repeated, Structure
 from uma_md.system import System
 
 FEWEST_RANKS = 64  # that are left after halving

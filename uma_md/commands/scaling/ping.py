@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What two ranks measure of their messages: ``mpiexec -n 2 python -m uma_md.commands.scaling.ping``.
+"""What two ranks measure of their messages, by ``mpiexec -n 2`` and this module.
 
 Both ranks send and receive at once, as in an exchange; rank 0 prints bandwidth and latency.
 """

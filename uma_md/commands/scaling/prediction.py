@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from uma_md.ranks.traffic import FORCE_BYTES, Load, RowShape
 from uma_md.commands.scaling.counting import Count
+from uma_md.ranks.traffic import FORCE_BYTES, Load, RowShape
 
 RESULT_BYTES = 4 * 8  # energy and force of an atom
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from uma_md.batching import build_graph
+from uma_md.commands.scaling.systems import structure_of
 from uma_md.options import RunOptions
 from uma_md.potential import Potential
 from uma_md.ranks.placement import pick_device
 from uma_md.ranks.traffic import RowShape
-from uma_md.commands.scaling.systems import structure_of
 
 TIME_LIMIT = 120  # seconds, for two ranks to measure their messages
 ATOMS = 375

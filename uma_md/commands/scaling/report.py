@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from uma_md.ranks.traffic import RowShape
 from uma_md.commands.scaling.counting import Count, Kept, Reach, count
 from uma_md.commands.scaling.prediction import Collectives, Prediction, Rates, predict
 from uma_md.commands.scaling.systems import structure_of
+from uma_md.ranks.traffic import RowShape
 
 # Weak: 4,000 atoms a GPU, fairchem-core's documentation. Strong: 13,718 atoms, mace issue 1708.
 PUBLISHED_WEAK = {

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from uma_md.potential import Potential
 from uma_md.commands.scaling import rates as measured
 from uma_md.commands.scaling.counting import Reach
 from uma_md.commands.scaling.prediction import UMA_S, Rates, collectives_of
 from uma_md.commands.scaling.report import Row, Study, counted_table, plot, predicted_table
+from uma_md.potential import Potential
 
 CUTOFF = 6.0  # of all UMA models published so far, angstrom
 MEASURED_WITH = "uma-nano"
