@@ -9,7 +9,7 @@ installed := $(venv)/.installed
 pip := $(bin)/python -m pip -qq --disable-pip-version-check install --constraint requirements/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test test-all test-torch test-gpu lint fuzz soak sanitize clean
+.PHONY: help setup demo docs check test test-all test-torch test-gpu lint fuzz soak sanitize clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,10 @@ setup: $(installed)  ## make the environment .venv and build the LAMMPS plugin
 
 demo: setup  ## run liquid water in LAMMPS on 2 MPI ranks
 	@$(bin)/python examples/water/run.py
+
+docs: $(installed)  ## build the site from docs/ into build/site
+	@$(bin)/python -m sphinx -b html -W --keep-going -q docs build/site
+	@echo build/site/index.html
 
 # Three lanes: while writing, before every merge, once a week.
 # Two workers, of which one takes over tests of the other when its own are done: files stay together.
@@ -60,7 +64,7 @@ $(other)/.installed: pyproject.toml setup.py requirements/constraints.txt
 	@echo "Installing torch $(TORCH) into $(other)/venv (with CUDA 5 GB)"
 	@$(other_pip) torch==$(TORCH)
 	@$(other_pip) setuptools wheel
-	@$(other_pip) --no-build-isolation --editable '.[lammps,ipi,demo,test]'
+	@$(other_pip) --no-build-isolation --editable '.[lammps,ipi,demo,docs,test]'
 	@touch $@
 
 lint: $(installed)  ## check style and types
@@ -114,5 +118,5 @@ $(installed): pyproject.toml setup.py requirements/constraints.txt
 	@$(PYTHON) -m venv $(venv)
 	@$(pip) torch==2.13.0
 	@$(pip) setuptools wheel
-	@$(pip) --no-build-isolation --editable '.[lammps,ipi,demo,test]'
+	@$(pip) --no-build-isolation --editable '.[lammps,ipi,demo,docs,test]'
 	@touch $@
