@@ -9,7 +9,10 @@ from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.application import Sphinx
 
 # The converter knows no spacing by kind, nor text-sized fractions.
-SIMPLER = ((re.compile(r"\\mathrel\{([^}]*)\}"), r"\1"), (re.compile(r"\\tfrac"), r"\\frac"))
+SIMPLER = (
+    (re.compile(r"\\mathrel\{([^}]*)\}"), r"{\1}"),
+    (re.compile(r"\\tfrac(\d)(\d)"), r"\\frac{\1}{\2}"),
+)
 
 
 def formula(text: str, as_block: bool = False) -> str:
