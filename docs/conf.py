@@ -18,6 +18,8 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
+    "docstrings",
+    "lammps_lexer",
     "mathml",
     "mermaid",
     "repository_links",
@@ -38,7 +40,6 @@ highlight_language = "text"
 copybutton_exclude = ".linenos, .gp, .go"
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # types, shapes and units are in the docstrings
-autodoc_mock_imports: list[str] = []
 napoleon_google_docstring = False
 napoleon_use_rtype = False
 napoleon_use_param = True
