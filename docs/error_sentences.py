@@ -4,7 +4,7 @@
     python docs/error_sentences.py     # writes the lists of docs/troubleshooting.md anew
 
 What depends on the case stands as an ellipsis. A list in the page is between a comment that names
-source files and the comment ``end``; ``tests/test_error_page.py`` compares the page with the code.
+source files and the comment ``end``; ``tests/test_described_numbers.py`` compares page and code.
 """
 
 import ast
@@ -25,9 +25,9 @@ SECTION = re.compile(r"(<!-- sentences of ([^>]*) -->\n)(.*?)(<!-- end -->)", re
 def tidy(text: str) -> str | None:
     """A sentence with one ellipsis for each gap; None for what is no sentence."""
     text = re.sub(rf"(\s*{GAP}\s*)+", lambda gap: f" {GAP} " if " " in gap[0] else GAP, text)
-    text = re.sub(r" ([,;:.)])", r"\1", " ".join(text.split()))
+    text = re.sub(rf"{GAP} ([,;:.)])", rf"{GAP}\1", " ".join(text.split()))
     words = re.findall(r"[A-Za-z]{2,}", text)
-    return text if len(words) > 2 and " " in text else None
+    return text if len(words) > 1 and " " in text else None
 
 
 def python_text(node: ast.expr) -> str | None:

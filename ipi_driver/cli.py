@@ -129,7 +129,7 @@ def print_pes_path(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
     show_default=True,
     help="Seconds to wait for i-PI to be there.",
 )
-@click.option("--task", help="Which task's energies: omol, omat, oc20, ...")
+@click.option("--task", help="Training data and level of theory: omol, omat, ...")
 @run_options
 @click.option(
     "--extras",

@@ -112,7 +112,7 @@ def info(file: Path) -> None:
 
 @main.command()
 @click.argument("checkpoint", type=FILE)
-@click.option("--task", required=True, help="Which task's energies: omol, omat, oc20, ...")
+@click.option("--task", required=True, help="Training data and level of theory: omol, omat, ...")
 @click.option("--charge", type=int, help="Total charge in e; LAMMPS can override it.")
 @click.option("--spin", type=int, help="Spin multiplicity 2S+1; LAMMPS can override it.")
 @click.option(

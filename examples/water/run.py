@@ -154,7 +154,9 @@ def plot(result: Result, file: Path) -> None:
     show_default=True,
     help="A UMA checkpoint, by path or by name.",
 )
-@click.option("--task", default="omol", show_default=True, help="Which task's energies.")
+@click.option(
+    "--task", default="omol", show_default=True, help="Training data and level of theory."
+)
 @click.option("--ranks", default=2, show_default=True, help="MPI ranks.")
 @click.option(
     "--output",

@@ -22,7 +22,7 @@ class Published:
     file
         Its path there.
     tasks : tuple of str
-        Whose energies it has; empty where only the file itself tells.
+        Tasks that it has; empty where only the file itself tells.
     gigabytes
         Approximate size of the file; None where it is not known before the download.
     """
