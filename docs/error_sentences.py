@@ -40,6 +40,8 @@ def python_text(node: ast.expr) -> str | None:
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
         sides = [python_text(side) for side in (node.left, node.right)]
         return None if sides == [None, None] else "".join(side or GAP for side in sides)
+    if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "rstrip":
+        return python_text(node.func.value)  # type: ignore[attr-defined]
     return None
 
 
