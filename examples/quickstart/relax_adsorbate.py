@@ -16,9 +16,7 @@ def adsorbed_carbon_monoxide() -> Atoms:
     """A Cu(100) slab of three layers, the lowest fixed, with CO above a bridge site."""
     slab = fcc100("Cu", (3, 3, 3), a=3.6, vacuum=8.0, periodic=True)
     slab.set_constraint(FixAtoms(mask=slab.get_tags() == 3))
-    carbon_monoxide = molecule("CO")
-    carbon_monoxide.rotate(180, "x")  # carbon below
-    add_adsorbate(slab, carbon_monoxide, 2.0, "bridge", mol_index=1)
+    add_adsorbate(slab, molecule("CO"), 2.0, "bridge", mol_index=1)  # carbon below
     return slab
 
 
