@@ -47,8 +47,12 @@ def python_text(node: ast.expr) -> str | None:
 
 def docstrings(tree: ast.Module) -> set[int]:
     """Identities of the nodes that document something."""
-    bodies = (node.body for node in ast.walk(tree) if isinstance(getattr(node, "body", None), list))
-    firsts = (body[0] for body in bodies if body and isinstance(body[0], ast.Expr))
+    bodies = (getattr(node, "body", None) for node in ast.walk(tree))
+    firsts = (
+        body[0]
+        for body in bodies
+        if isinstance(body, list) and body and isinstance(body[0], ast.Expr)
+    )
     return {id(first.value) for first in firsts}
 
 

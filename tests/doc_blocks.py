@@ -98,7 +98,8 @@ MARK = re.compile(r"^<!-- (\w+): (.*) -->$")
 def blocks(page: str) -> list[Block]:
     """All fenced blocks of a page."""
     lines = (ROOT / page).read_text().splitlines()
-    found, marks, k = [], {}, 0
+    found, k = [], 0
+    marks: dict[str, str] = {}
     while k < len(lines):
         fence, mark = FENCE.match(lines[k]), MARK.match(lines[k])
         if fence:

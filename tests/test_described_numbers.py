@@ -54,7 +54,7 @@ def is_listed(sentence: str) -> bool:
         lambda: resolve("uma-l-9"),
         lambda: resolve(Path("nowhere") / "uma-s-1p1.pt"),
         lambda: pick_device("tpu3"),
-        lambda: check_geometry(*map(np.zeros, ((0, 3), (3, 3), 3))),
+        lambda: check_geometry(np.zeros((0, 3)), np.zeros((3, 3)), np.zeros(3)),
         lambda: read_pickle(b"\x80\x02cos\nsystem\n.", ""),
     ],
 )

@@ -32,6 +32,11 @@ GALLERY = (
 pytestmark = pytest.mark.slow
 
 
+def script_of(name: str) -> Path:
+    """Where the script of an example is."""
+    return EXAMPLES / name / f"{name.replace('-', '_')}.py"
+
+
 def is_picture(path: Path) -> bool:
     """Whether a file shows more than one color."""
     with Image.open(path) as picture:
@@ -40,7 +45,7 @@ def is_picture(path: Path) -> bool:
 
 def printed(name: str, options: str, picture: Path) -> str:
     """What an example prints; it draws into ``picture``."""
-    main = runpy.run_path(str(EXAMPLES / name / "run.py"))["main"]
+    main = runpy.run_path(str(script_of(name)))["main"]
     words = [*options.split(), "--output", str(picture)]
     done = CliRunner().invoke(main, words, catch_exceptions=False)
     assert done.exit_code == 0, done.output
@@ -59,7 +64,7 @@ def test_each_example_has_one_command_and_its_picture(name):
     text = (EXAMPLES / name / "README.md").read_text()
     (command,) = re.findall(r"^    (\S.*)$", text, re.MULTILINE)
     script = next(word for word in shlex.split(command) if word.endswith(".py"))
-    assert script == f"examples/{name}/run.py"
+    assert script == str(script_of(name).relative_to(ROOT))
     assert is_picture(EXAMPLES / name / f"{name}.png")
     assert f"]({name}.png)" in text
     assert len(text.splitlines()) <= 16
@@ -98,7 +103,7 @@ def test_oxygen_diffuses_over_a_bridge(tmp_path):
 
 
 def test_carbon_monoxide_stands_on_its_carbon():
-    slab = runpy.run_path(str(EXAMPLES / "surface-neb" / "run.py"))["adsorbed"]("CO", "hollow")
+    slab = runpy.run_path(str(script_of("surface-neb")))["adsorbed"]("CO", "hollow")
     assert slab.symbols[-2:].get_chemical_formula() == "CO"
     assert slab.symbols[-1] == "C"
     assert slab.positions[-2, 2] - slab.positions[-1, 2] == pytest.approx(1.15, abs=0.2)
@@ -133,7 +138,7 @@ def test_one_molecule_has_the_third_proton(tmp_path):
 
 
 def test_protons_are_counted_for_the_nearest_oxygen():
-    script = runpy.run_path(str(EXAMPLES / "proton-hopping" / "run.py"))
+    script = runpy.run_path(str(script_of("proton-hopping")))
     atoms = script["droplet"]()
     moved = atoms.positions.copy()
     second = 3 + np.argmin(atoms.get_distances(0, range(3, 9, 3)))
@@ -152,7 +157,7 @@ def test_bands_of_water_are_where_its_bonds_vibrate(tmp_path):
 
 
 def test_the_spectrum_of_one_vibration_is_one_band():
-    script = runpy.run_path(str(EXAMPLES / "vibrational-spectrum" / "run.py"))
+    script = runpy.run_path(str(script_of("vibrational-spectrum")))
     times = np.arange(1000) * script["INTERVAL"]
     wave = np.sin(2 * np.pi * 1500 * script["LIGHT"] * times)
     found, states = script["density_of_states"](wave[:, None, None] * [1.0, 0.5, 0.0], np.ones(1))
@@ -171,9 +176,9 @@ def test_the_melt_has_less_order_than_the_crystal(tmp_path):
 @pytest.mark.lammps
 @pytest.mark.mpi
 def test_lammps_follows_python_on_two_ranks(tmp_path):
-    command = [BIN / "mpiexec", "-n", "2", BIN / "python", "-m", "mpi4py"]
+    command: list[str | Path] = [BIN / "mpiexec", "-n", "2", BIN / "python", "-m", "mpi4py"]
     options = ["--steps", "10", "--step", "1500", "--highest", "2100"]
-    script = [EXAMPLES / "lammps-python" / "run.py", *options, "--output", tmp_path / "a.png"]
+    script = [script_of("lammps-python"), *options, "--output", tmp_path / "a.png"]
     done = subprocess.run(
         [*command, *script], env=ONE_THREAD, capture_output=True, text=True, check=False
     )

@@ -8,7 +8,7 @@ from pygments.token import Comment, Keyword, Number, String, Text, Whitespace
 from sphinx.application import Sphinx
 
 
-class LammpsLexer(RegexLexer):
+class LammpsLexer(RegexLexer):  # type: ignore[misc]
     """Commands, numbers, strings and comments of a LAMMPS input."""
 
     name = "LAMMPS"

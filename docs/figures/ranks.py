@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 import matplotlib as mpl
 import numpy as np
+from ase import Atoms
 from ase.io import read, write
 
 mpl.use("Agg")
@@ -55,7 +56,16 @@ run {steps}
 def lammps(script: str, ranks: int, folder: Path) -> None:
     """Run an input on a number of ranks."""
     (folder / "in.lmp").write_text(script)
-    command = [BIN / "mpiexec", "-n", f"{ranks}", BIN / "lmp", "-in", "in.lmp", "-log", "none"]
+    command: list[str | Path] = [
+        BIN / "mpiexec",
+        "-n",
+        f"{ranks}",
+        BIN / "lmp",
+        "-in",
+        "in.lmp",
+        "-log",
+        "none",
+    ]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         sys.exit(done.stdout + done.stderr)
@@ -66,6 +76,7 @@ def differences(dtype: str, numbers: list[int], folder: Path) -> list[float]:
     water = read(START)
     write(folder / "water.data", water, format="lammps-data", specorder=["H", "O"], masses=True)
     water = read(folder / "water.data", format="lammps-data")  # with the digits that LAMMPS reads
+    assert isinstance(water, Atoms)
     water.calc = UMACalculator("uma-nano", "omol", device="cpu", dtype="float64")
     export("uma-nano", folder / f"{dtype}.pt", "omol", dtype=dtype)
     found = []

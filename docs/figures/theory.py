@@ -13,6 +13,7 @@ import numpy as np
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
+from matplotlib.patches import Rectangle
 
 HERE = Path(__file__).parent
 STAGES = ("embed", "normalize", "exchange", "messages", "update", "balance", "readout")
@@ -44,9 +45,9 @@ def draw_stages(file: Path) -> None:
                 arrow(axes, (k * 1.45 + 0.98, row - 0.07), (k * 1.45 + 0.45, row - 0.07), **back)
         if stage in BETWEEN:
             arrow(axes, (k * 1.45, 0.3), (k * 1.45, 1.7), arrowstyle="<->", color=ORANGE)
-            look = {"fontsize": 8, "va": "center", "ha": "right", "color": ORANGE}
+            look: dict[str, Any] = {"fontsize": 8, "va": "center", "ha": "right", "color": ORANGE}
             axes.text(k * 1.45 - 0.08, 1.0, BETWEEN[stage], **look)
-    frame = plt.Rectangle((0.85, -0.55), 6.85, 3.1, fill=False, ec=GRAY, ls="--", lw=0.8)
+    frame = Rectangle((0.85, -0.55), 6.85, 3.1, fill=False, ec=GRAY, ls="--", lw=0.8)
     axes.add_patch(frame)
     axes.text(4.3, 2.75, "once for each layer", ha="center", fontsize=9, color=GRAY)
     for row, rank in ((0.0, "rank 1"), (2.0, "rank 0")):

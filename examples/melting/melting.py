@@ -23,7 +23,14 @@ BIN = Path(sys.executable).parent
 def simulate(model: str, ranks: int, settings: dict[str, float], folder: Path) -> np.ndarray:
     """Run the input; returns z (angstrom) and centrosymmetry (angstrom^2) of atoms."""
     export(model, folder / "copper.pt", "omat")
-    command = [BIN / "mpiexec", "-n", f"{ranks}", BIN / "lmp", "-in", HERE / "in.melting"]
+    command: list[str | Path] = [
+        BIN / "mpiexec",
+        "-n",
+        f"{ranks}",
+        BIN / "lmp",
+        "-in",
+        HERE / "in.melting",
+    ]
     for name, value in settings.items():
         command += ["-var", name, f"{value:g}"]
     environment = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}

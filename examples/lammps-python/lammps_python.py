@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """LAMMPS driven from Python over MPI ranks: copper is heated until its atoms leave their sites.
 
-    mpiexec -n 2 python -m mpi4py run.py
+    mpiexec -n 2 python -m mpi4py lammps_python.py
 
 Python decides after each block of steps what comes next; all ranks make the same calls.
 """
@@ -47,7 +47,8 @@ def positions(engine: "lammps.lammps") -> np.ndarray:
 
 def heat(engine: "lammps.lammps", steps: int, step: float, highest: float) -> np.ndarray:
     """Heat in blocks until the Lindemann ratio passes 0.2; returns temperatures and ratios."""
-    sites, rows = positions(engine), []
+    sites = positions(engine)
+    rows: list[tuple[float, float]] = []
     for temperature in np.arange(600, highest + 1, step):
         engine.command(f"fix bath all langevin {temperature} {temperature} 0.05 {len(rows) + 1}")
         engine.command(f"run {steps}")
