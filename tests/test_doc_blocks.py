@@ -83,6 +83,7 @@ class Session:
         shutil.copy(checkpoint("tiny-1p2p1"), folder / "uma-s-1p2p1.pt")
         write(folder / "water.xyz", box, format="extxyz")
         write(folder / "init.xyz", box, format="extxyz")
+        write(folder / "structures.extxyz", [box, water_box(1)])
         write(folder / "water.data", box, format="lammps-data", specorder=["H", "O"], masses=True)
         for name, task in MODELS.items():
             shutil.copy(exported("tiny-1p2p1", task, "float32"), folder / name)

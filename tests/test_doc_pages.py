@@ -17,7 +17,7 @@ MARKDOWN = sorted(
 ) + sorted(ROOT.glob("*.md"))
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)|<(https?://[^>\s]+)>")
 # Hosts that pages may name: nothing is fetched, so this is all that is known of such links.
-HOSTS = {"huggingface.co", "arxiv.org", "github.com", "www.contributor-covenant.org"}
+HOSTS = {"huggingface.co", "arxiv.org", "github.com", "phonopy.github.io", "wiki.fysik.dtu.dk"}
 # What is said in other words: phrases that no one in the field uses.
 AVOIDED = (
     r"not to be had",

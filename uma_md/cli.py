@@ -159,7 +159,7 @@ def export(
 @click.option(
     "--model", type=FILE, required=True, help="A checkpoint, an exported file, or a model's name."
 )
-@click.option("--task", help="Which task's energies: omol, omat, oc20, ...")
+@click.option("--task", help="Training data and level of theory: omol, omat, ...")
 @run_options
 def predict(file: Path, output: Path, model: Path, task: str | None, **options: Any) -> None:
     """Compute energy, forces and stress of every structure in FILE.
