@@ -23,7 +23,7 @@ def test_info_tells_what_a_checkpoint_holds(variant):
     )
     tasks = 5 if rows["model"] == "UMA-1.1" else 7
     assert len(rows["tasks"].split(", ")) == tasks
-    assert rows["elements"] == "H to Es (99)"
+    assert rows["elements, all tasks"] == "H to Es (99)"
     assert "in all" in rows["parameters"]
     assert "fairchem" not in sys.modules
 

@@ -152,7 +152,7 @@ def test_recorded_stages_give_what_others_give(exchange, driver):
     recorded = OnStandIn(model, driver, graphs="on")
     recorded.exchange = exchange
     before = []
-    for step, edges in enumerate((0, -1, -30, -2)):
+    for step, edges in enumerate((0, -1, -30, -2, -15)):
         moved = graph._replace(vectors=graph.vectors * (1 + 0.01 * step))
         structure = shortened(moved, len(graph.senders) + edges)
         found = recorded(structure)
@@ -175,6 +175,7 @@ def test_recordings_end_with_the_sizes_that_they_were_made_for(driver):
 
     for structure in (graph, cluster(30), graph):
         assert [evaluate(structure) for _ in range(2)] == [0, STAGES]
+    assert [evaluate(shortened(graph, number)) for number in (63, 64, 63)] == 3 * [STAGES]
     for plan in ((Keep.FIRST,), (Keep.NOTHING, 50)):
         assert [evaluate(graph, *plan) for _ in range(3)][-1] == STAGES
     assert evaluate(shortened(graph, 0)) == 0

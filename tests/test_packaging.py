@@ -104,7 +104,7 @@ def imported_packages(source: str) -> set[str]:
 
 def test_every_package_that_is_imported_is_declared(wheel):
     needs = metadata(wheel).get_all("Requires-Dist", [])
-    used = ('extra == "lammps"', 'extra == "ipi"')
+    used = ('extra == "lammps"', 'extra == "ipi"', 'extra == "demo"')
     needs = [need for need in needs if "extra" not in need or need.endswith(used)]
     declared = {re.split(r"[<=>]", need)[0].replace("-", "_") for need in needs}
     sources = map(read, tracked("uma_md/*.py", "ipi_driver/*.py"))

@@ -14,9 +14,9 @@ using at::Tensor;
 // hand out the work, and padding costs more than recordings save: measured on an H100.
 constexpr int64_t MOST_BYTES = int64_t(1) << 25;
 
-// Numbers of edges fluctuate in a run: room is made for some more, and kept for fewer.
-constexpr int64_t MORE = 64, STEP = 64;    // one part in 64 more, in steps
-constexpr double FEWER = 0.9;
+// Numbers of edges fluctuate in a run: room is made for one part in 64 more, in steps, and is kept
+// while it is at most a quarter and a step more than that.
+constexpr int64_t MORE = 64, STEP = 64, KEPT = 4;
 
 bool on_default_stream(at::Device device)
 {
@@ -38,9 +38,8 @@ RecordedStages::RecordedStages(std::unique_ptr<EdgeStages> stages, at::Device de
 
 int64_t RecordedStages::room(int64_t num_edges) const
 {
-  const int64_t now = sizes_[0];
-  if (num_edges <= now && double(num_edges) >= FEWER * double(now)) return now;
-  return (num_edges + num_edges / MORE + STEP) / STEP * STEP;
+  const int64_t now = sizes_[0], made = (num_edges + num_edges / MORE + STEP) / STEP * STEP;
+  return num_edges <= now && now <= made + made / KEPT + STEP ? now : made;
 }
 
 void RecordedStages::set_edges(const Edges &edges, int64_t chunk)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -93,6 +94,8 @@ def _check(request: Request) -> None:
         if value is not None and not 0 < value < float("inf"):
             option = {"natoms": "atoms"}.get(name, name).replace("_", "-")
             raise ValueError(f"--{option} must be a positive number, found {value}")
+    if request.picture is not None and find_spec("matplotlib") is None:
+        raise ValueError("--plot must have matplotlib, found none: pip install 'uma-md[demo]'")
     if request.look_at < 3:
         raise ValueError(f"--look-at must be 3 ranks or more, found {request.look_at}")
     if request.skin is not None and not 0 <= request.skin <= 100:
