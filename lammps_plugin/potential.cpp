@@ -108,8 +108,8 @@ Potential::Potential(const std::string &file, const Options &options, Placement 
            model_.metadata().max_neighbors),
     plan_(options.recompute, options.chunk, model_.num_layers(), placement.device,
           placement.sharers),
-    stream_(placement.device, options.engine != EngineChoice::Portable &&
-                                  options.graphs != kernels::Graphs::Off)
+    stream_(placement.device,
+            options.engine != EngineChoice::Portable && options.graphs != kernels::Graphs::Off)
 {
   check_merged(metadata(), options_);
   options_.charge = options_.charge.value_or(metadata().charge);
@@ -159,8 +159,7 @@ void Potential::merge(const std::vector<int64_t> &counts)
   if (options_.engine == EngineChoice::Portable || !obstacle(model_).empty()) {
     stages_ = std::make_unique<PortableStages>(model_);
   } else {
-    stages_ =
-        kernels::EdgeStages::make(model_.weights(), "", options_.precision, options_.graphs);
+    stages_ = kernels::EdgeStages::make(model_.weights(), "", options_.precision, options_.graphs);
   }
   merges_.seconds +=
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
