@@ -56,6 +56,12 @@ def test_stress_along_open_directions_is_that_of_the_volume_chosen(calculators):
     assert (held.get_forces()[-3:][2] == 0).all()
     with pytest.raises(PropertyNotImplementedError):
         molecule("H2O", calculator=slab.calc).get_stress()
+    flat = slab.copy()
+    flat.cell[2] = flat.cell[0] + 2 * flat.cell[1]  # along the open direction, in the others' plane
+    flat.calc = slab.calc
+    assert flat.get_potential_energy() == pytest.approx(slab.get_potential_energy(), abs=1e-9)
+    with pytest.raises(PropertyNotImplementedError):
+        flat.get_stress()
 
 
 def test_mirror_images_differ(calculators):

@@ -59,9 +59,9 @@ def ase_stress(virial: np.ndarray, cell: Cell) -> np.ndarray | None:
     ----------
     virial : (3, 3), eV
     cell
-        None is returned for one without three vectors.
+        None is returned for one without three independent vectors, which has no volume.
     """
-    if cell.rank < 3:
+    if np.linalg.matrix_rank(cell.array) < 3:
         return None
     return full_3x3_to_voigt_6_stress(-0.5 * (virial + virial.T) / cell.volume)
 
