@@ -61,7 +61,8 @@ struct PairUMA::State {
   uma::Result result;
   double energy_unit = 1.0;    // of LAMMPS, per eV
   std::array<double, 2> extra{};
-  bigint planned = -1;    // step of the neighbor lists that edges are planned for
+  bigint planned = -1;      // step of the neighbor lists that edges are planned for
+  int planned_atoms = 0;    // that these lists are of, ghosts included
   bool announced = false;
   std::vector<char> asked;    // type pairs that LAMMPS gives to this style, ntypes + 1 to a row
 };
@@ -207,6 +208,7 @@ void PairUMA::compute(int eflag, int vflag)
   uma::or_abort(lmp, [this] {
     if (neighbor->ago == 0 || neighbor->lastcall != state->planned) plan_edges();
     const int num_atoms = atom->nlocal + atom->nghost;
+    check_lists(num_atoms);
     const double *positions = num_atoms > 0 ? atom->x[0] : nullptr;
     state->result = state->potential->evaluate(positions, num_atoms, vflag_atom || cvflag_atom);
     // Atoms at the same position on one rank give NaN on others: the cause comes first.
@@ -232,6 +234,18 @@ void PairUMA::plan_edges()
   count_atoms();
   state->potential->set_candidates(state->rows.candidates(*atom, *list), state->rows.owners());
   state->planned = neighbor->lastcall;
+  state->planned_atoms = atom->nlocal + atom->nghost;
+}
+
+// A command between two runs may take ghosts away, and 'run ... pre no' does not bring them back.
+void PairUMA::check_lists(int num_atoms) const
+{
+  if (num_atoms == state->planned_atoms) return;
+  throw std::runtime_error(
+      fmt::format("pair_style uma: the neighbor lists must be of the atoms and ghosts at hand, {} "
+                  "on this rank, but are of {}; a command since the last run has changed these, so "
+                  "leave out 'pre no'",
+                  num_atoms, state->planned_atoms));
 }
 
 int PairUMA::pack_forward_comm(int n, int *list, double *buf, int /*pbc_flag*/, int * /*pbc*/)

@@ -42,6 +42,7 @@ class PairUMA : public Pair {
   void check_bonded_pairs();
   void check_fixes_that_bond();
   void count_atoms();
+  void check_lists(int num_atoms) const;
   void check_positions();
   void announce();
   void add_results();

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import molecule
-from lammps_runs import must_end, run
+from lammps_runs import launch, must_end, run
 from lammps_snapshots import check, watch
 
 pytestmark = [pytest.mark.lammps, pytest.mark.mpi]
@@ -287,6 +287,19 @@ def test_molecules_come_with_bonds_where_all_pairs_are_kept(water, model, result
     log = run(script, 2, tmp_path)
     frames = check(log, tmp_path, "deposit", ["H", "O"], results("tiny-1p2p1"))
     assert [len(atoms) for atoms in frames][-1] > 6
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_run_without_the_ghosts_of_its_lists_is_refused(ranks, water, model, tmp_path):
+    """Special neighbors are found anew, which takes ghosts away, and the next run brings none."""
+    script = HEAD.format(data=data(tmp_path / "bonded.data", water, WATER_BONDS))
+    script += "special_bonds lj/coul 1 1 1\n" + UMA.format(model=model, names="H O")
+    script += "run 1\nspecial_bonds lj/coul 1e-50 1e-50 1e-50\nrun 1 {pre}\n"
+    run(script.format(pre=""), ranks, tmp_path)
+    done = launch(script.format(pre="pre no"), ranks, tmp_path, "-screen", "screen.txt")
+    screen = (tmp_path / "screen.txt").read_text()
+    assert done.returncode != 0, screen[-3000:]
+    assert "the neighbor lists must be of the atoms and ghosts at hand" in screen + done.stderr
 
 
 def test_templates_of_molecules_are_refused_without_weights(water, model, calculators, tmp_path):
