@@ -84,7 +84,6 @@ class RecordedStages final : public EdgeStages {
   void start(Recording &recording, const Work &work) const;
   Argument settle(const at::Tensor &argument) const;
   int64_t room(int64_t num_edges) const;
-  void forget();
 
   std::unique_ptr<EdgeStages> stages_;
   at::Device device_;
