@@ -33,6 +33,10 @@ template <class T> class Backend {
   virtual void multiply(int rows, const T *x, int x_stride, const PackedMatrix<T> &matrix,
                         const T *bias, T *out, int out_stride) const = 0;
 
+  // out = x matrix; 'sums' is for rows of 'width_of_sums' numbers where products go by three.
+  virtual void multiply(int rows, const T *x, int x_stride, const ComplexMatrix<T> &matrix, T *sums,
+                        T *out, int out_stride) const = 0;
+
   virtual EdgeOrder order(const Edges &edges, const Constants<T> &constants,
                           int64_t chunk) const = 0;
 

@@ -88,7 +88,7 @@ template <class T> Products<T> find_products()
 
 template <class T> class CpuBackend final : public Backend<T> {
  public:
-  Packing packing() const override { return {products_.panel}; }
+  Packing packing() const override { return {products_.panel, false, /*three=*/true}; }
   void prepare(const Constants<T> &) override {}
   Kernels<T> &kernels() override { return kernels_; }
   NodeKernels<T> &node_kernels() override { return node_kernels_; }
@@ -97,6 +97,12 @@ template <class T> class CpuBackend final : public Backend<T> {
                 T *out, int out_stride) const override
   {
     products_.multiply(rows, x, x_stride, matrix, bias, out, out_stride);
+  }
+
+  void multiply(int rows, const T *x, int x_stride, const ComplexMatrix<T> &matrix, T *sums, T *out,
+                int out_stride) const override
+  {
+    products_.multiply_complex(rows, x, x_stride, matrix, sums, out, out_stride);
   }
 
   EdgeOrder order(const Edges &edges, const Constants<T> &constants, int64_t) const override

@@ -42,10 +42,15 @@ inline __attribute__((always_inline)) void tile(int inner, const Real *x, long x
   }
 }
 
-// out (R rows, 'columns' of a panel) = start + x panel; the start is out itself where there is
-// none.
+// What is added to a product: rows, which may be those of its result, or one row for all.
+struct Start {
+  const Real *rows;
+  long stride;
+};
+
+// out (R rows, 'columns' of a panel) = start + x panel
 template <int R>
-void multiply_tile(int inner, const Real *x, long x_stride, const Real *panel, const Real *start,
+void multiply_tile(int inner, const Real *x, long x_stride, const Real *panel, Start start,
                    Real *out, long out_stride, int columns)
 {
   Vector sums[R][VECTORS];
@@ -54,13 +59,13 @@ void multiply_tile(int inner, const Real *x, long x_stride, const Real *panel, c
   if (!whole) {
     for (int r = 0; r < R; r++) {
       for (int c = 0; c < PANEL; c++) {
-        edge[r][c] = c < columns ? (start ? start[c] : out[r * out_stride + c]) : Real(0);
+        edge[r][c] = c < columns ? start.rows[r * start.stride + c] : Real(0);
       }
     }
   }
 #pragma GCC unroll 12
   for (int r = 0; r < R; r++) {
-    const Real *from = whole ? (start ? start : out + r * out_stride) : edge[r];
+    const Real *from = whole ? start.rows + r * start.stride : edge[r];
     sums[r][0] = *reinterpret_cast<const Vector *>(from);
     sums[r][1] = *reinterpret_cast<const Vector *>(from + LANES);
   }
@@ -79,7 +84,7 @@ void multiply_tile(int inner, const Real *x, long x_stride, const Real *panel, c
 
 template <int R>
 void multiply_rest(int rows, int inner, const Real *x, long x_stride, const Real *panel,
-                   const Real *start, Real *out, long out_stride, int columns)
+                   Start start, Real *out, long out_stride, int columns)
 {
   if constexpr (R > 0) {
     if (rows == R) {
@@ -90,10 +95,11 @@ void multiply_rest(int rows, int inner, const Real *x, long x_stride, const Real
   }
 }
 
-constexpr Real NO_BIAS[PANEL] = {};
+constexpr Real ZEROS[PANEL] = {};
 
-void multiply(int rows, const Real *x, int x_stride, const PackedMatrix<Real> &matrix,
-              const Real *bias, Real *out, int out_stride)
+// out = start + x matrix, without a start where this has no rows.
+void add_product(int rows, const Real *x, int x_stride, const PackedMatrix<Real> &matrix,
+                 Start start, Real *out, int out_stride)
 {
   constexpr int most = INNER_BYTES / int(sizeof(Real));
   for (int first = 0; first < matrix.inner; first += most) {
@@ -101,14 +107,18 @@ void multiply(int rows, const Real *x, int x_stride, const PackedMatrix<Real> &m
     for (int column = 0; column < matrix.columns; column += PANEL) {
       const int columns = matrix.columns - column < PANEL ? matrix.columns - column : PANEL;
       const Real *panel = matrix.panels + long(column) * matrix.inner + long(first) * PANEL;
-      const Real *start = first > 0 ? nullptr : (bias ? bias + column : NO_BIAS);
       for (int row = 0; row < rows; row += ROWS) {
         const Real *in = x + long(row) * x_stride + first;
         Real *to = out + long(row) * out_stride + column;
+        Start from{ZEROS, 0};
+        if (first > 0)
+          from = {to, out_stride};
+        else if (start.rows)
+          from = {start.rows + row * start.stride + column, start.stride};
         if (rows - row >= ROWS) {
-          multiply_tile<ROWS>(inner, in, x_stride, panel, start, to, out_stride, columns);
+          multiply_tile<ROWS>(inner, in, x_stride, panel, from, to, out_stride, columns);
         } else {
-          multiply_rest<ROWS - 1>(rows - row, inner, in, x_stride, panel, start, to, out_stride,
+          multiply_rest<ROWS - 1>(rows - row, inner, in, x_stride, panel, from, to, out_stride,
                                   columns);
         }
       }
@@ -116,11 +126,33 @@ void multiply(int rows, const Real *x, int x_stride, const PackedMatrix<Real> &m
   }
 }
 
+void multiply(int rows, const Real *x, int x_stride, const PackedMatrix<Real> &matrix,
+              const Real *bias, Real *out, int out_stride)
+{
+  add_product(rows, x, x_stride, matrix, {bias, 0}, out, out_stride);
+}
+
+void multiply_complex(int rows, const Real *x, int x_stride, const ComplexMatrix<Real> &matrix,
+                      Real *sums, Real *out, int out_stride)
+{
+  const int inner = matrix.sum.inner, columns = matrix.sum.columns;
+  const int width = matrix.width_of_sums();
+  for (int row = 0; row < rows; row++) {
+    const Real *first = x + long(row) * x_stride, *second = first + inner;
+    Real *sum = sums + long(row) * width;
+    for (int k = 0; k < inner; k++) sum[k] = first[k] + second[k];
+  }
+  multiply(rows, sums, width, matrix.sum, nullptr, out, out_stride);
+  const Start common{out, out_stride};
+  add_product(rows, x, x_stride, matrix.onto_second, common, out + columns, out_stride);
+  add_product(rows, x + inner, x_stride, matrix.onto_first, common, out, out_stride);
+}
+
 }    // namespace
 
 void get(Products<Real> &products)
 {
-  products = {PANEL, multiply};
+  products = {PANEL, multiply, multiply_complex};
 }
 
 }    // namespace uma::kernels::UMA_INSTRUCTIONS

@@ -31,14 +31,15 @@ constexpr double FIRST_MESSAGE_SCALE = 1 / 5.0;
 
 // What a thread works in.
 struct Workspace {
-  Buffer x, scale, p, q, y, g_y, g_p, g_scale;
+  Buffer x, scale, p, q, y, g_y, g_p, g_scale, sums;
   Buffer first, second, first_out, second_out, first_scales, second_scales, g_basis;
 
   int64_t bytes() const
   {
     return x.bytes() + scale.bytes() + p.bytes() + q.bytes() + y.bytes() + g_y.bytes() +
-           g_p.bytes() + g_scale.bytes() + first.bytes() + second.bytes() + first_out.bytes() +
-           second_out.bytes() + first_scales.bytes() + second_scales.bytes() + g_basis.bytes();
+           g_p.bytes() + g_scale.bytes() + sums.bytes() + first.bytes() + second.bytes() +
+           first_out.bytes() + second_out.bytes() + first_scales.bytes() + second_scales.bytes() +
+           g_basis.bytes();
   }
 };
 
@@ -76,7 +77,7 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
   int64_t bytes_at_work() const override
   {
     const int64_t widths = constants_.ends.width + 2 * constants_.scale.width + 2 * p_width() +
-                           constants_.hidden.width + 2 * constants_.out.width +
+                           constants_.hidden.width + 2 * constants_.out.width + sums_width() +
                            4 * network_.sizes.edge_channels + network_.sizes.num_basis;
     return widths * int64_t(sizeof(T)) + backend_->bytes_at_work();
   }
@@ -211,6 +212,17 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
   int64_t node_width() const { return network_.sizes.node_width(); }
   int64_t p_width() const { return constants_.gates + constants_.hidden.width; }
 
+  // Order 1 is the widest one of those whose products go by three.
+  int64_t sums_width() const
+  {
+    if (!backend_->packing().three || network_.sizes.mmax == 0) return 0;
+    int widest = 0;
+    for (const Layout *layout : {&constants_.ends, &constants_.hidden, &constants_.out}) {
+      widest = std::max(widest, (layout->start[2] - layout->start[1]) / 2);
+    }
+    return widest + ComplexMatrix<T>::SUMS_APART;
+  }
+
   // Recordings look for the numbers of edges and rows where they were. Padding has number 0, which
   // is a row and an element, and is in no row's sum.
   void settle()
@@ -246,6 +258,7 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
       w.p.reserve(rows, p_width(), options_);
       w.g_p.reserve(rows, p_width(), options_);
       w.q.reserve(rows, constants_.hidden.width, options_);
+      w.sums.reserve(rows, sums_width(), options_);
       for (Buffer *buffer : {&w.y, &w.g_y}) buffer->reserve(rows, constants_.out.width, options_);
       for (Buffer *buffer : {&w.first, &w.second, &w.first_out, &w.second_out}) {
         buffer->reserve(rows, hidden, options_);
@@ -350,21 +363,27 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
 
   // Applies the map of each order to its columns; some have gates in front, of order 0.
   void convolve(const Convolution<T> &convolution, int64_t rows, const T *x, const Layout &x_layout,
-                T *out, const Layout &out_layout, int64_t out_gates) const
+                T *out, const Layout &out_layout, int64_t out_gates, const Workspace &w) const
   {
-    for (int m = 0; m <= network_.sizes.mmax; m++) {
-      apply(convolution[m], rows, x + x_layout.start[m], x_layout.width,
-            out + out_layout.start[m] + (m > 0 ? out_gates : 0), out_layout.width + out_gates);
+    const int64_t width = out_layout.width + out_gates;
+    apply(convolution.zero, rows, x, x_layout.width, out, width);
+    for (int m = 1; m <= network_.sizes.mmax; m++) {
+      backend_->multiply(int(rows), x + x_layout.start[m], x_layout.width,
+                         convolution.others[m - 1].forward(), w.sums.rows<T>(),
+                         out + out_gates + out_layout.start[m], int(width));
     }
   }
 
   void convolve_reverse(const Convolution<T> &convolution, int64_t rows, const T *g,
-                        const Layout &g_layout, int64_t g_gates, T *out,
-                        const Layout &out_layout) const
+                        const Layout &g_layout, int64_t g_gates, T *out, const Layout &out_layout,
+                        const Workspace &w) const
   {
-    for (int m = 0; m <= network_.sizes.mmax; m++) {
-      apply_reverse(convolution[m], rows, g + g_layout.start[m] + (m > 0 ? g_gates : 0),
-                    g_layout.width + g_gates, out + out_layout.start[m], out_layout.width);
+    const int64_t width = g_layout.width + g_gates;
+    apply_reverse(convolution.zero, rows, g, width, out, out_layout.width);
+    for (int m = 1; m <= network_.sizes.mmax; m++) {
+      backend_->multiply(int(rows), g + g_gates + g_layout.start[m], int(width),
+                         convolution.others[m - 1].reverse(), w.sums.rows<T>(),
+                         out + out_layout.start[m], out_layout.width);
     }
   }
 
@@ -373,14 +392,14 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
   {
     kernels().rotate_in(constants_, b, h, w.scale.rows<T>(), w.x.rows<T>());
     convolve(net.first, b.num_edges, w.x.rows<T>(), constants_.ends, p, constants_.hidden,
-             constants_.gates);
+             constants_.gates, w);
   }
 
   void second_convolution(const MessageNetwork<T> &net, const Block<T> &b, const T *p, Workspace &w,
                           T *y)
   {
     kernels().gate(constants_, b.num_edges, p, w.q.rows<T>());
-    convolve(net.second, b.num_edges, w.q.rows<T>(), constants_.hidden, y, constants_.out, 0);
+    convolve(net.second, b.num_edges, w.q.rows<T>(), constants_.hidden, y, constants_.out, 0, w);
   }
 
   void reverse_block(int64_t layer, const Block<T> &b, int64_t first, const T *h, const T *g_out,
@@ -396,10 +415,10 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
     kernels().rotate_out_reverse(constants_, constants_.out, network_.sizes.mmax, T(1), b, y, g_out,
                                  w.g_y.rows<T>());
     convolve_reverse(net.second, b.num_edges, w.g_y.rows<T>(), constants_.out, 0, w.q.rows<T>(),
-                     constants_.hidden);
+                     constants_.hidden, w);
     kernels().gate_reverse(constants_, b.num_edges, p, w.q.rows<T>(), w.g_p.rows<T>());
     convolve_reverse(net.first, b.num_edges, w.g_p.rows<T>(), constants_.hidden, constants_.gates,
-                     w.x.rows<T>(), constants_.ends);
+                     w.x.rows<T>(), constants_.ends, w);
     kernels().rotate_in_reverse(constants_, b, h, w.scale.rows<T>(), w.x.rows<T>(),
                                 w.g_scale.rows<T>(), sender_rows_.rows<T>(first - group.first_edge),
                                 g_receivers, g_senders);

@@ -222,6 +222,12 @@ template <class T> class GpuBackend final : public Backend<T> {
       at::addmm_out(result, keeps_memory_ ? biases.expand_as(result) : biases, factor, weights);
   }
 
+  void multiply(int rows, const T *x, int x_stride, const ComplexMatrix<T> &matrix, T *, T *out,
+                int out_stride) const override
+  {
+    multiply(rows, x, x_stride, matrix.whole, nullptr, out, out_stride);
+  }
+
   // With biases as a vector torch may take another library, and memory for it.
   void keep_memory(bool keeps) override { keeps_memory_ = keeps; }
 

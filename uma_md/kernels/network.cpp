@@ -76,9 +76,8 @@ template <class T>
 Convolution<T> make_convolution(const std::vector<Tensor> &w, size_t start, int orders,
                                 Packing packing)
 {
-  Convolution<T> convolution;
-  convolution.emplace_back(w[start], w[start + 1], packing);
-  for (int m = 1; m <= orders; m++) convolution.emplace_back(w[start + 1 + m], Tensor(), packing);
+  Convolution<T> convolution{Map<T>(w[start], w[start + 1], packing), {}};
+  for (int m = 1; m <= orders; m++) convolution.others.emplace_back(w[start + 1 + m], packing);
   return convolution;
 }
 
@@ -148,6 +147,33 @@ Map<T>::Map(const Tensor &weight, const Tensor &bias, Packing packing) :
   bias_.narrow(0, 0, out).copy_(bias);
 }
 
+template <class T> ComplexMap<T>::ComplexMap(const Tensor &weight, Packing packing)
+{
+  if (!packing.three) {
+    maps_.emplace_back(weight, Tensor(), packing);
+    return;
+  }
+  const int64_t out = weight.size(0) / 2, in = weight.size(1) / 2;
+  const auto real = weight.narrow(0, 0, out).narrow(1, 0, in);
+  const auto imaginary = weight.narrow(0, out, out).narrow(1, 0, in);
+  for (const Tensor &part : {real, -(real + imaginary), imaginary - real}) {
+    maps_.emplace_back(part, Tensor(), packing);
+  }
+}
+
+template <class T> ComplexMatrix<T> ComplexMap<T>::forward() const
+{
+  if (maps_.size() == 1) return {maps_[0].forward(), {}, {}, {}};
+  return {{}, maps_[0].forward(), maps_[1].forward(), maps_[2].forward()};
+}
+
+// The reverse is the product with the transposed matrix, R^T - i I^T: the other two change places.
+template <class T> ComplexMatrix<T> ComplexMap<T>::reverse() const
+{
+  if (maps_.size() == 1) return {maps_[0].reverse(), {}, {}, {}};
+  return {{}, maps_[0].reverse(), maps_[2].reverse(), maps_[1].reverse()};
+}
+
 template <class T>
 Network<T>::Network(const Weights &weights, Packing packing) :
     sizes(find_sizes(weights)),
@@ -195,6 +221,8 @@ template <class T> Constants<T> make_constants(const Sizes &s, double cutoff)
 
 template class Map<float>;
 template class Map<double>;
+template class ComplexMap<float>;
+template class ComplexMap<double>;
 template struct Network<float>;
 template struct Network<double>;
 template Constants<float> make_constants<float>(const Sizes &, double);

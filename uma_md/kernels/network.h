@@ -36,6 +36,19 @@ template <class T> class Map {
   at::Tensor panels_, reverse_panels_, halves_, reverse_halves_, bias_;
 };
 
+// A complex linear map, from weights (2 out, 2 in) that act on real parts and, after them,
+// imaginary ones.
+template <class T> class ComplexMap {
+ public:
+  ComplexMap(const at::Tensor &weight, Packing packing);
+
+  ComplexMatrix<T> forward() const;
+  ComplexMatrix<T> reverse() const;
+
+ private:
+  std::vector<Map<T>> maps_;    // one or three
+};
+
 // Scale and shift of a norm.
 struct Norm {
   at::Tensor weight, bias;
@@ -48,8 +61,11 @@ template <class T> struct RadialNetwork {
   Norm first_norm, second_norm;
 };
 
-// An SO(2) convolution: one map for each order.
-template <class T> using Convolution = std::vector<Map<T>>;
+// An SO(2) convolution: one map for each order, complex ones from order 1 on.
+template <class T> struct Convolution {
+  Map<T> zero;
+  std::vector<ComplexMap<T>> others;
+};
 
 template <class T> struct MessageNetwork {
   RadialNetwork<T> radial;

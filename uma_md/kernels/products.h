@@ -13,6 +13,7 @@ namespace uma::kernels {
 struct Packing {
   int panel;              // columns of a panel; 0: no panels
   bool halves = false;    // two numbers of half precision for each, as well, where these pay
+  bool three = false;     // complex products by three real ones
 };
 
 // A matrix (inner, columns) in panels of a few columns each, the last one filled up with zeros.
@@ -24,11 +25,28 @@ template <class T> struct PackedMatrix {
   const void *halves = nullptr;
 };
 
+// A complex matrix, for rows of real parts x_1 and, after them, imaginary parts x_2. Either it is
+// one real matrix, (2 inner, 2 columns), or three, (inner, columns), with a quarter fewer
+// operations:
+//   out_1 = (x_1 + x_2) sum + x_2 onto_first
+//   out_2 = (x_1 + x_2) sum + x_1 onto_second
+// For R + i I these are R, -(R + I) and I - R (attributed to Gauss; Knuth, TAOCP 2, 4.6.4).
+template <class T> struct ComplexMatrix {
+  PackedMatrix<T> whole, sum, onto_first, onto_second;
+
+  int width_of_sums() const { return sum.inner + SUMS_APART; }
+  // Rows whose distance is a power of two would compete for the same lines of a cache.
+  static constexpr int SUMS_APART = 16;
+};
+
 template <class T> struct Products {
   int panel;    // columns of a panel
   // out = x matrix + bias, for rows at given strides; the bias may be null.
   void (*multiply)(int rows, const T *x, int x_stride, const PackedMatrix<T> &matrix, const T *bias,
                    T *out, int out_stride);
+  // out = x matrix, by three products; 'sums' is for rows of 'width_of_sums' numbers.
+  void (*multiply_complex)(int rows, const T *x, int x_stride, const ComplexMatrix<T> &matrix,
+                           T *sums, T *out, int out_stride);
 };
 
 }    // namespace uma::kernels
