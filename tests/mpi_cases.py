@@ -41,6 +41,16 @@ def cases() -> list[tuple[str, str, str]]:
     return [*pairs, ("tiny-1p2p1", "float32", "water:8"), ("tiny-1p1", "float32", "shear")]
 
 
+def few_cases() -> list[tuple[str, str, str]]:
+    """Of ``cases`` each model with one structure in float64, and one model with all of them."""
+    first = [(variant, SPECS[k % len(SPECS)]) for k, variant in enumerate(TINY)]
+    return [
+        case
+        for case in cases()
+        if case[0] == "tiny-1p2p1" or case[1] == "float32" or case[::2] in first
+    ]
+
+
 def model(name: str) -> Path:
     return DATA / f"{name}.pt"
 

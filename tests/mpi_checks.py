@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from ase import Atoms
 from mpi4py import MPI
-from mpi_cases import atoms_of, bead_atoms, cases, model, properties, run_md
+from mpi_cases import atoms_of, bead_atoms, cases, few_cases, model, properties, run_md
 
 from uma_md import UMACalculator
 from uma_md.export import export
@@ -22,14 +22,23 @@ from uma_md.system import System
 WORLD = MPI.COMM_WORLD
 
 
-def same_everywhere(array: np.ndarray, comm=WORLD) -> bool:
-    return len(set(comm.allgather(np.ascontiguousarray(array).tobytes()))) == 1
+def same_everywhere(array: np.ndarray) -> bool:
+    return len(set(WORLD.allgather(np.ascontiguousarray(array).tobytes()))) == 1
 
 
 def results():
     """Every case, and whether all ranks got the same bits."""
+    return results_of(cases())
+
+
+def few_results():
+    """As ``results`` of some cases."""
+    return results_of(few_cases())
+
+
+def results_of(cases):
     found, calculators, same = {}, {}, True
-    for variant, dtype, spec in cases():
+    for variant, dtype, spec in cases:
         if (variant, dtype) not in calculators:
             calculators[variant, dtype] = UMACalculator(
                 model(variant), "omol", device="cpu", dtype=dtype, comm=WORLD

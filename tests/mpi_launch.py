@@ -2,17 +2,53 @@
 """Launching ``mpi_ranks.py`` on real MPI ranks."""
 
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
-BIN = Path(sys.executable).parent
+from rank_session import BIN, Ranks
+
 SCRIPT = Path(__file__).parent / "mpi_ranks.py"
 TIME_LIMIT = 300
 
 
+class Checks:
+    """Ranks that stay alive and do checks, together or the first few of them.
+
+    Parameters
+    ----------
+    number
+        Of ranks.
+    folder
+        What is found goes to a folder in it for each number of ranks.
+    """
+
+    def __init__(self, number: int, folder: Path) -> None:
+        self._ranks, self._folder = Ranks("mpi_ranks.py", number), folder
+
+    def __enter__(self) -> "Checks":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._ranks.end()
+
+    def found(self, check: str, ranks: int) -> Any:
+        """What a check finds on so many ranks, or found before."""
+        folder = self._folder / str(ranks)
+        path = folder / f"{check}.pkl"
+        if not path.exists():
+            folder.mkdir(exist_ok=True)
+            try:
+                self._ranks.ask(ranks, [str(folder), [check]], TIME_LIMIT)
+            except (ConnectionError, EOFError):
+                raise AssertionError(f"{check} on {ranks}: {self._ranks.end()[-5000:]}") from None
+        return pickle.loads(path.read_bytes())
+
+
 def launch(folder: Path, ranks: int, *checks: str) -> subprocess.CompletedProcess[str]:
-    """Run checks; each leaves FOLDER/CHECK.pkl."""
+    """Run checks in processes of their own; each leaves FOLDER/CHECK.pkl."""
     command = [BIN / "mpiexec", "-n", ranks, sys.executable, SCRIPT, folder, *checks]
     return subprocess.run(
         list(map(str, command)),

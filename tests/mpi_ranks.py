@@ -1,29 +1,51 @@
 # SPDX-License-Identifier: MIT
-"""What ranks of ``test_mpi.py`` and ``test_traffic.py`` run: ``mpi_ranks.py FOLDER CHECK...``.
+"""What ranks of ``test_mpi.py`` and ``test_traffic.py`` run.
 
 Each check is a collective function; what it returns on rank 0 goes to FOLDER/CHECK.pkl.
+``mpi_ranks.py ADDRESS`` is given checks by ``mpi_launch.Checks``, on all ranks or the first few;
+``mpi_ranks.py FOLDER CHECK`` does one and ends, as it may have to.
 """
 
 import pickle
 import sys
+import traceback
 from pathlib import Path
 
-import mpi_checks
-import mpi_faults
-import mpi_traffic
 import torch
+from mpi4py import MPI
+from served_ranks import WORLD, serve
 
 
-def main() -> None:
-    torch.set_num_threads(1)
-    folder = Path(sys.argv[1])
-    for name in sys.argv[2:]:
-        modules = mpi_checks, mpi_faults, mpi_traffic
+def do(work: tuple[str, list[str]], comm: MPI.Intracomm) -> None:
+    """Do checks on the ranks of a communicator."""
+    import mpi_checks
+    import mpi_faults
+    import mpi_traffic
+
+    modules = mpi_checks, mpi_faults, mpi_traffic
+    for module in modules:
+        module.WORLD = comm
+    folder, names = Path(work[0]), work[1]
+    for name in names:
+        torch.set_num_threads(1)
         check = next(getattr(module, name) for module in modules if hasattr(module, name))
         found = check(folder) if name == "exported_file" else check()
-        if mpi_checks.WORLD.rank == 0:
+        if comm.rank == 0:
             (folder / f"{name}.pkl").write_bytes(pickle.dumps(found))
 
 
+def do_or_end_all(work: tuple[str, list[str]], comm: MPI.Intracomm) -> None:
+    """Ranks that have no error of their own would wait for ever for those that have."""
+    try:
+        do(work, comm)
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+        WORLD.Abort(1)
+
+
 if __name__ == "__main__":
-    main()
+    if len(sys.argv) > 2:
+        do((sys.argv[1], sys.argv[2:]), WORLD)
+    else:
+        serve(sys.argv[1], do_or_end_all)

@@ -1,21 +1,19 @@
 # SPDX-License-Identifier: MIT
 """Atoms spread over real MPI ranks with mpi4py: the same results, the same errors.
 
-``mpi_ranks.py`` is what the ranks run; one launch serves many tests.
+``mpi_ranks.py`` is what the ranks run; one launch serves nearly all tests.
 """
 
 import os
-import pickle
 import re
 from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import pytest
 from ase import Atoms
 from conftest import checkpoint
-from mpi_cases import TINY, atoms_of, bead_atoms, cases, properties, run_md
-from mpi_launch import launch
+from mpi_cases import TINY, atoms_of, bead_atoms, cases, few_cases, properties, run_md
+from mpi_launch import Checks, launch
 
 from uma_md import UMACalculator
 
@@ -25,38 +23,19 @@ pytestmark = [
     pytest.mark.skipif(find_spec("mpi4py") is None, reason="needs mpi4py"),
 ]
 
+ALL = (1, 2, 3, 4, 5)
 RANKS = 4  # of the checks that one number of ranks is enough for
-OTHER_CHECKS = (
-    "differences",
-    "dynamics",
-    "subgroups",
-    "beads",
-    "exported_file",
-    "communicators",
-    "loading_errors",
-    "structure_errors",
-    "faults_in_the_sweeps",
-    "faults_around_the_sweeps",
-    "placements",
-    "quiet_exchanges",
-)
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     """What a check found on some ranks."""
-    folders: dict[int, Path] = {}
+    with Checks(max(ALL), tmp_path_factory.mktemp("found")) as checks:
 
-    def get(check: str, ranks: int = RANKS):
-        if ranks not in folders:
-            folders[ranks] = tmp_path_factory.mktemp(f"ranks{ranks}")
-            result = launch(
-                folders[ranks], ranks, "results", *(OTHER_CHECKS if ranks == RANKS else ())
-            )
-            assert result.returncode == 0, f"{result.stdout[-3000:]}\n{result.stderr[-3000:]}"
-        return pickle.loads((folders[ranks] / f"{check}.pkl").read_bytes())
+        def get(check: str, ranks: int = RANKS):
+            return checks.found(check, ranks)
 
-    return get
+        yield get
 
 
 @pytest.fixture(scope="module")
@@ -74,11 +53,25 @@ def alone(calculators):
     return get
 
 
-@pytest.mark.parametrize("ranks", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("ranks", ALL)
 def test_results_do_not_depend_on_the_number_of_ranks(ranks, found, alone):
-    results, same_bits_everywhere = found("results", ranks)
+    """All models with all structures on one number of ranks; on others, each with some."""
+    check = "results" if ranks == RANKS else "few_results"
+    assert set(found(check, ranks)[0]) == set(cases() if ranks == RANKS else few_cases())
+    same_as_alone(found(check, ranks), alone)
+
+
+@pytest.mark.extended
+@pytest.mark.parametrize("ranks", [ranks for ranks in ALL if ranks != RANKS])
+def test_no_result_depends_on_the_number_of_ranks(ranks, found, alone):
+    assert set(found("results", ranks)[0]) == set(cases())
+    same_as_alone(found("results", ranks), alone)
+
+
+def same_as_alone(found, alone) -> None:
+    """Results of ranks are those of one process, the same bits on all of them."""
+    results, same_bits_everywhere = found
     assert same_bits_everywhere
-    assert set(results) == set(cases())
     for case, values in results.items():
         expected = alone(*case)
         assert values.keys() == expected.keys()

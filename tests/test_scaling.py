@@ -12,7 +12,7 @@ import pytest
 from ase.build import bulk
 from ase.io.lammpsdata import write_lammps_data
 from click.testing import CliRunner
-from mpi_launch import BIN
+from rank_session import BIN
 from structures import structure
 
 from uma_md.cli import main

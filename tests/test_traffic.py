@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: MIT
 """What ranks send each other in real runs is what the decomposition says they will, to the byte."""
 
-import pickle
 from collections import Counter
 from importlib.util import find_spec
 
 import numpy as np
 import pytest
-from mpi_launch import launch
+from mpi_launch import Checks
 
 pytestmark = [
     pytest.mark.mpi,
@@ -18,14 +17,18 @@ pytestmark = [
 RANKS = (1, 2, 4, 8)
 
 
+@pytest.fixture(scope="module")
+def checks(tmp_path_factory):
+    """The ranks."""
+    with Checks(max(RANKS), tmp_path_factory.mktemp("found")) as ranks:
+        yield ranks
+
+
 @pytest.fixture(scope="module", params=RANKS)
-def found(request, tmp_path_factory):
+def found(request, checks):
     """What the checks found on so many ranks."""
-    folder = tmp_path_factory.mktemp(f"ranks{request.param}")
-    result = launch(folder, request.param, "exchanges", "collectives")
-    assert result.returncode == 0, f"{result.stdout[-3000:]}\n{result.stderr[-3000:]}"
-    checks = ("exchanges", "collectives")
-    return request.param, *(pickle.loads((folder / f"{c}.pkl").read_bytes()) for c in checks)
+    found = (checks.found(check, request.param) for check in ("exchanges", "collectives"))
+    return request.param, *found
 
 
 def test_counters_of_a_run_are_those_foretold_from_the_geometry(found):
