@@ -313,8 +313,20 @@ def definitions(config: ModelConfig, real: str) -> list[str]:
 
 
 @pytest.mark.skipif(find_spec("nvidia") is None, reason="nvidia-cuda-nvrtc is not installed")
-@pytest.mark.parametrize("architecture", ["sm_80", "sm_90", "sm_100"])
-@pytest.mark.parametrize(("lmax", "real"), [(2, "float"), (2, "double"), (4, "float")])
+@pytest.mark.parametrize(
+    ("lmax", "real", "architecture"),
+    [
+        (2, "float", "sm_80"),
+        (2, "float", "sm_90"),
+        (2, "float", "sm_100"),
+        (2, "double", "sm_90"),
+        (4, "float", "sm_90"),
+        pytest.param(2, "double", "sm_80", marks=pytest.mark.extended),
+        pytest.param(2, "double", "sm_100", marks=pytest.mark.extended),
+        pytest.param(4, "float", "sm_80", marks=pytest.mark.extended),
+        pytest.param(4, "float", "sm_100", marks=pytest.mark.extended),
+    ],
+)
 def test_kernels_compile_for_gpus_and_stay_in_registers(architecture, lmax, real):
     sizes: dict[str, Any] = {"channels": 128, "hidden_channels": 128, "edge_channels": 128}
     config = replace(ODD, lmax=lmax, mmax=2, num_distance_basis=64, **sizes, **PLAIN)

@@ -140,7 +140,7 @@ int nvrtcCompileProgram(void *program, int num_options, const char *const *optio
 {
   auto *made = static_cast<Program *>(program);
   std::string command = STAND_IN_COMPILER
-                        " -O1 -g -std=c++20 -fPIC -shared -w -include " STAND_IN_FOLDER
+                        " -O1 -std=c++20 -fPIC -shared -w -include " STAND_IN_FOLDER
                         "/threads.h -x c++ -o " +
                         made->library;
   for (int k = 0; k < num_options; k++) {

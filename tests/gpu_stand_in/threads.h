@@ -2,7 +2,10 @@
 // CUDA's words on a host: the threads of a block are fibers that take turns, so that indices,
 // grids, strides and the order of sums are those of a GPU. Included before gpu_kernels.cu.
 
+#undef _FORTIFY_SOURCE    // it would refuse to jump between stacks
+
 #include <cmath>
+#include <csetjmp>
 #include <cstddef>
 #include <ucontext.h>
 #include <vector>
@@ -49,44 +52,59 @@ namespace stand_in {
 constexpr size_t STACK = 1 << 16;
 
 struct Fiber {
-  ucontext_t context;
+  jmp_buf place;    // where it goes on: unlike swapcontext, a jump asks nothing of the system
   std::vector<char> stack = std::vector<char>(STACK);
   bool is_done;
   double slot;    // what others may read
 };
 
 static std::vector<Fiber> fibers;
-static ucontext_t scheduler;
+static jmp_buf scheduler;
 static unsigned current;
 static void (*kernel)(const void *);
 static const void *arguments;
 
-static void run_fiber()
+// Lets every other thread of the block come as far.
+__attribute__((noinline)) static void wait()
 {
-  kernel(arguments);
-  fibers[current].is_done = true;
-  swapcontext(&fibers[current].context, &scheduler);
+  if (!_setjmp(fibers[current].place)) _longjmp(scheduler, 1);
 }
 
-// Lets every other thread of the block come as far.
-static void wait()
+__attribute__((noinline)) static void go_on()
 {
-  swapcontext(&fibers[current].context, &scheduler);
+  if (!_setjmp(scheduler)) _longjmp(fibers[current].place, 1);
+}
+
+// A fiber serves one block after the other.
+static void run_fiber()
+{
+  for (;;) {
+    wait();
+    kernel(arguments);
+    fibers[current].is_done = true;
+  }
+}
+
+__attribute__((noinline)) static void begin()
+{
+  ucontext_t context;
+  getcontext(&context);
+  context.uc_stack.ss_sp = fibers[current].stack.data();
+  context.uc_stack.ss_size = STACK;
+  context.uc_link = nullptr;
+  makecontext(&context, run_fiber, 0);
+  if (!_setjmp(scheduler)) setcontext(&context);
 }
 
 static void run_block()
 {
   const unsigned threads = blockDim.x * blockDim.y;
-  if (fibers.size() < threads) fibers.resize(threads);
-  for (unsigned t = 0; t < threads; t++) {
-    Fiber &fiber = fibers[t];
-    fiber.is_done = false;
-    getcontext(&fiber.context);
-    fiber.context.uc_stack.ss_sp = fiber.stack.data();
-    fiber.context.uc_stack.ss_size = STACK;
-    fiber.context.uc_link = nullptr;
-    makecontext(&fiber.context, run_fiber, 0);
+  while (fibers.size() < threads) {
+    fibers.emplace_back();
+    current = unsigned(fibers.size()) - 1;
+    begin();
   }
+  for (unsigned t = 0; t < threads; t++) fibers[t].is_done = false;
   for (bool any = true; any;) {
     any = false;
     for (unsigned t = 0; t < threads; t++) {
@@ -94,7 +112,7 @@ static void run_block()
       any = true;
       current = t;
       threadIdx = {t % blockDim.x, t / blockDim.x};
-      swapcontext(&scheduler, &fibers[t].context);
+      go_on();
     }
   }
 }
