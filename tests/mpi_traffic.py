@@ -77,9 +77,9 @@ def counted(ranks: Ranks) -> CountingComm:
 def cases() -> dict[str, Atoms]:
     """Structures in which ranks have many neighbors, few, none, or no atoms."""
     return {
-        "water": water_box(96),
-        "slab": fcc111("Cu", (7, 7, 4), vacuum=9.0, periodic=True),
-        "interface": fcc111("Cu", (5, 5, 3), periodic=True) + water_box(40),
+        "water": water_box(48),
+        "slab": fcc111("Cu", (9, 4, 2), vacuum=9.0, periodic=True),
+        "interface": fcc111("Cu", (4, 4, 3), periodic=True) + water_box(24),
         "skewed": atoms_of("cutri:4"),
         "far": atoms_of("far"),
         "small": atoms_of("mol:OH@-1,1"),
