@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from importlib.metadata import distribution
 from pathlib import Path
 
@@ -44,6 +45,7 @@ def build_entry(folder: Path, **settings: str | Path) -> Path:
         folder,
     ]
     command += [f"-DCMAKE_MAKE_PROGRAM={BIN / 'ninja'}", f"-DMPI_CXX_COMPILER={BIN / 'mpicxx'}"]
+    command.append("-ULAMMPS_VERSION")  # which an earlier build of the folder may have had
     command += [f"-D{name}={value}" for name, value in values.items()]
     builder._run(command, verbose=False)
     builder._run([BIN / "cmake", "--build", folder, "--target", "umaplugin"], verbose=False)
@@ -57,14 +59,20 @@ def load_and_use(library: Path, folder: Path) -> str:
     return " ".join((result.stdout + result.stderr).split())
 
 
-def test_a_plugin_for_another_lammps_says_so(tmp_path):
-    library = build_entry(tmp_path / "build", LAMMPS_VERSION="20240829")
+@pytest.fixture(scope="module")
+def build_folder(tmp_path_factory):
+    """Where what CMake finds out of the compiler is known to the next build."""
+    return tmp_path_factory.mktemp("build")
+
+
+def test_a_plugin_for_another_lammps_says_so(build_folder, tmp_path):
+    library = build_entry(build_folder, LAMMPS_VERSION="20240829")
     text = load_and_use(library, tmp_path)
     assert "must run in LAMMPS version 20240829, for which it was built, but this is" in text
     assert "uma-md plugin build" in text
 
 
-def test_a_plugin_for_another_torch_says_so(tmp_path):
+def test_a_plugin_for_another_torch_says_so(build_folder, tmp_path):
     """The entry is compiled with headers that call themselves torch 2.7.1."""
     header = "include/torch/headeronly/version.h"
     other = tmp_path / "torch"
@@ -76,7 +84,7 @@ def test_a_plugin_for_another_torch_says_so(tmp_path):
     for part, value in (("MAJOR", 2), ("MINOR", 7), ("PATCH", 1)):
         text = re.sub(rf"(#define TORCH_VERSION_{part}) \d+", rf"\1 {value}", text)
     (other / header).write_text(text.replace(torch.__version__.split("+")[0], "2.7.1"))
-    library = build_entry(tmp_path / "build", TORCH_DIR=other)
+    library = build_entry(build_folder, TORCH_DIR=other)
     message = load_and_use(library, tmp_path)
     assert "must run with torch 2.7.1" in message
     assert f"but found torch {torch.__version__.split('+')[0]}" in message
@@ -112,20 +120,19 @@ def test_another_torch_in_the_process_is_named_with_its_folder(exported, tmp_pat
     assert "take the first folder out of LD_LIBRARY_PATH and LD_PRELOAD" in text
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGTERM,
+        pytest.param(signal.SIGHUP, marks=pytest.mark.extended),
+        pytest.param(signal.SIGINT, marks=pytest.mark.extended),
+    ],
+)
 def test_a_build_that_is_ended_leaves_nothing(number, tmp_path):
     """Neither folders nor compilers that go on."""
-    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
-    with subprocess.Popen(
-        [BIN / "uma-md", "plugin", "build"],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        # what a shell starts in the background ignores SIGINT, and so does what it starts in turn
-        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
-    ) as build:
-        cache = tmp_path / "uma-md" / "kernels"  # compiled first
-        end = time.monotonic() + 120
+    cache = tmp_path / "uma-md" / "kernels"  # compiled first
+    with started_build(number, tmp_path) as build:
+        end = time.monotonic() + 300
         while not list(cache.glob(".build-*/build/CMakeFiles/*.dir/*.o*")):
             assert build.poll() is None
             assert time.monotonic() < end
@@ -140,6 +147,23 @@ def test_a_build_that_is_ended_leaves_nothing(number, tmp_path):
     while any(map(_runs, started)):
         assert time.monotonic() < end
         time.sleep(0.1)
+
+
+@contextmanager
+def started_build(number: int, cache: Path):
+    """A build with a cache of its own that takes a signal; ended, if it is not by then."""
+    with subprocess.Popen(
+        [BIN / "uma-md", "plugin", "build"],
+        env={**os.environ, "XDG_CACHE_HOME": str(cache)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        # what a shell starts in the background ignores SIGINT, and so does what it starts in turn
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
+    ) as build:
+        try:
+            yield build
+        finally:
+            build.terminate()
 
 
 def _runs(process: psutil.Process) -> bool:
