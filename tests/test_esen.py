@@ -32,12 +32,19 @@ def reference(variant):
     return values, sorted({key.rsplit(":", 1)[0] for key in values.files})
 
 
-@pytest.mark.parametrize("engine", ["kernels", "portable"])
+@pytest.mark.parametrize(
+    ("engine", "part"),
+    [
+        ("kernels", slice(None)),
+        ("portable", slice(0, None, 2)),
+        pytest.param("portable", slice(1, None, 2), marks=pytest.mark.extended),
+    ],
+)
 @pytest.mark.parametrize("variant", ESEN)
-def test_both_engines_give_the_numbers_of_fairchem(variant, engine):
+def test_both_engines_give_the_numbers_of_fairchem(variant, engine, part):
     values, names = reference(variant)
     calculators = {}
-    for name in names:
+    for name in names[part]:
         task, spec = name.split("/")
         if task not in calculators:
             calculators[task] = UMACalculator(
@@ -109,13 +116,24 @@ def expect(found: Prediction, block: Block, variant: str, task: str, spec: str) 
 @pytest.mark.lammps
 @pytest.mark.mpi
 @pytest.mark.slow
-@pytest.mark.parametrize("ranks", [1, 2, 4])
+@pytest.mark.parametrize(
+    ("ranks", "half"),
+    [
+        (1, None),
+        (2, 0),
+        (4, 1),
+        pytest.param(2, 1, marks=pytest.mark.extended),
+        pytest.param(4, 0, marks=pytest.mark.extended),
+    ],
+)
 @pytest.mark.parametrize(
     ("variant", "task"), [("esen-tiny", "omol"), ("esen-bare", "omol"), ("esen-few", "oc25")]
 )
-def test_lammps_gives_the_numbers_of_fairchem(variant, task, ranks, exported, tmp_path):
+def test_lammps_gives_the_numbers_of_fairchem(variant, task, ranks, half, exported, tmp_path):
+    """On one rank all structures; on several, every second of them."""
     model, specs, blocks = exported(variant, task), [], []
-    for spec in (*STRUCTURES, *(MOLECULES if task == "omol" else ())):
+    wanted = (*STRUCTURES, *(MOLECULES if task == "omol" else ()))
+    for spec in wanted if half is None else wanted[half::2]:
         atoms, style = structure(spec), ""
         if "charge" in atoms.info:
             style = f"charge {atoms.info['charge']} spin {atoms.info['spin']}"
