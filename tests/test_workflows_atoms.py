@@ -49,11 +49,21 @@ WORKFLOWS = {
 }  # fmt: skip
 
 
+# All workflows on 4 ranks; one half on one rank and the other on two.
+RUNS = [
+    (1, slice(0, None, 2)),
+    (2, slice(1, None, 2)),
+    (4, slice(None)),
+    pytest.param(1, slice(1, None, 2), marks=pytest.mark.extended),
+    pytest.param(2, slice(0, None, 2), marks=pytest.mark.extended),
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("ranks", [1, 2, 4])
-def test_snapshots_are_those_of_ase_whatever_the_atoms(ranks, exported, results, tmp_path):
+@pytest.mark.parametrize(("ranks", "part"), RUNS)
+def test_snapshots_are_those_of_ase_whatever_the_atoms(ranks, part, exported, results, tmp_path):
     blocks, script = {}, ""
-    for index, (name, (spec, commands)) in enumerate(WORKFLOWS.items()):
+    for index, (name, (spec, commands)) in enumerate(list(WORKFLOWS.items())[part]):
         blocks[name] = block = Block(structure(spec), exported("tiny-1p2p1", "omat"))
         before, _, after = commands.rpartition("WATCH\n")
         script += f"{block.setup(tmp_path, index)}\n{MOVE}\n{before}{watch(name)}{after}\nclear\n"
