@@ -67,10 +67,19 @@ def merges(monkeypatch):
     return done
 
 
-@pytest.mark.parametrize("variant", ["tiny-1p1", "tiny-1p2", "tiny-1p2p1"])
-def test_200_mixed_structures_give_what_each_gives_alone(variant, calculators):
+@pytest.mark.parametrize(
+    ("variant", "number"),
+    [
+        ("tiny-1p1", 70),
+        ("tiny-1p2", 70),
+        ("tiny-1p2p1", 200),
+        pytest.param("tiny-1p1", 200, marks=pytest.mark.extended),
+        pytest.param("tiny-1p2", 200, marks=pytest.mark.extended),
+    ],
+)
+def test_many_mixed_structures_give_what_each_gives_alone(variant, number, calculators):
     calculator = calculators(variant)
-    structures = assorted(200)
+    structures = assorted(number)
     assert len({str(atoms.symbols) for atoms in structures}) > 10
     assert len({tuple(atoms.pbc) for atoms in structures}) > 4
     check_same(calculator.predict(structures), structures, calculator)
