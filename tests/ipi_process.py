@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: MIT
 """i-PI's own program, each time in a process of its own.
 
-The process is forked from one that has imported i-PI, which takes longer than most runs do. It
-imports this file, so that nothing slow is imported here.
+The process is forked from one that has imported i-PI. It imports this file, so that nothing slow is
+imported here.
 """
 
-import multiprocessing
 import os
 import runpy
 import signal
@@ -13,14 +12,11 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
-from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
-from unittest.mock import patch
+
+from forks import FORKS, prepare, start
 
 IPI = [str(Path(sys.executable).with_name("i-pi")), "input.xml"]
-
-_FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["ipi.engine.simulation", "pytest"])
 
 
 class Process:
@@ -34,9 +30,8 @@ class Process:
     """
 
     def __init__(self, folder: Path, job: Sequence[str] = ()) -> None:
-        with patch.dict(os.environ, OMP_NUM_THREADS="1"):
-            forkserver.ensure_running()
-        self._process = _FORKS.Process(target=_run, args=(folder, job))
+        prepare()
+        self._process = FORKS.Process(target=_run, args=(folder, job))
         self._process.start()
         self.pid = self._process.pid
 
@@ -57,10 +52,7 @@ class Process:
 
 
 def _run(folder: Path, job: Sequence[str]) -> None:
-    os.setsid()
-    vars(resource_tracker._resource_tracker)["_fd"] = (
-        None  # its segments are not the parent's to remove
-    )
+    start()
     os.chdir(folder)
     log = os.open("log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 1)

@@ -22,6 +22,7 @@ from ase import Atoms
 from ase.io import write
 from click.testing import CliRunner, Result
 from conftest import checkpoint
+from forks import Forked
 from ipi.engine.atoms import Atoms as IPIAtoms
 from ipi.engine.cell import Cell
 from ipi.engine.forcefields import FFSocket
@@ -29,6 +30,7 @@ from ipi.interfaces.sockets import InterfaceSocket
 from ipi.utils.units import unit_to_internal
 from ipi_analytic import Analytic
 from ipi_process import IPI, Process
+from ipi_program import run, run_and_sleep
 
 from ipi_driver.cli import main
 from ipi_driver.wire.address import Address as DriverAddress
@@ -183,9 +185,8 @@ def drive(template: Path, *words) -> Result:
     return CliRunner().invoke(main, options(template, *words))
 
 
-@contextmanager
 def program(command: Sequence[object]):
-    """A process whose output is kept, killed when its time is over."""
+    """A program whose output is kept, killed when its time is over."""
     process = subprocess.Popen(
         [str(word) for word in command],
         env=ENVIRONMENT,
@@ -193,6 +194,12 @@ def program(command: Sequence[object]):
         stderr=subprocess.STDOUT,
         text=True,
     )
+    return limited(process)
+
+
+@contextmanager
+def limited(process):
+    """A process, killed when its time is over."""
     timer = threading.Timer(TIME_LIMIT, process.kill)
     timer.start()
     try:
@@ -205,16 +212,16 @@ def program(command: Sequence[object]):
 
 def driver(template: Path, *words):
     """``uma-ipi`` in a process of its own."""
-    return program([sys.executable, "-m", "ipi_driver.cli", *options(template, *words)])
+    return limited(Forked(run, options(template, *words)))
 
 
 @contextmanager
-def sleeping(command: Sequence[object], marker: Path):
+def sleeping(driver, marker: Path):
     """A driver in a process of its own that leaves a marker, and sleeps in the middle of a batch.
 
     ``process.sleeps()`` waits until it does.
     """
-    with program(command) as process:
+    with driver as process:
 
         def sleeps():
             end = time.monotonic() + TIME_LIMIT
@@ -229,8 +236,7 @@ def sleeping(command: Sequence[object], marker: Path):
 
 def sleeping_driver(marker: Path, template: Path, *words):
     """``uma-ipi`` that sleeps in the middle of its third batch."""
-    program = Path(__file__).with_name("ipi_sleeping.py")
-    return sleeping([sys.executable, program, marker, *options(template, *words)], marker)
+    return sleeping(limited(Forked(run_and_sleep, marker, options(template, *words))), marker)
 
 
 ANALYTIC = [sys.executable, Path(__file__).with_name("ipi_analytic.py")]
@@ -243,7 +249,7 @@ def analytic_driver(*words):
 
 def sleeping_analytic_driver(marker: Path, *words):
     """A driver with the analytic potential that sleeps in the middle of its third batch."""
-    return sleeping([*ANALYTIC, "--sleep", marker, *words], marker)
+    return sleeping(program([*ANALYTIC, "--sleep", marker, *words]), marker)
 
 
 def wait_until_ready(process) -> str:

@@ -24,6 +24,7 @@ from doc_blocks import (
     blocks,
     code,
 )
+from forks import Forked
 from hub_server import COMMIT, Hub
 from structures import water_box
 
@@ -77,12 +78,13 @@ class Session:
 
     def __init__(self, folder, exported, endpoint):
         self.folder, self.number = folder, f"water-{os.getpid()}"
-        self.environment = os.environ | {
+        self.variables = {
             "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
             "HF_ENDPOINT": endpoint,
             "HF_TOKEN": "hf_member",
             "HF_HUB_CACHE": str(folder / "hub"),
         }
+        self.environment = os.environ | self.variables
         box = water_box(8)
         shutil.copy(checkpoint("tiny-1p2p1"), folder / "uma-s-1p2p1.pt")
         write(folder / "water.xyz", box, format="extxyz")
@@ -96,8 +98,9 @@ class Session:
         (folder / "input.xml").write_text(self.changed(IPI.format(field=FIELD)))
 
     def changed(self, text):
-        """Few steps, an address of this process, and no file outside of the folder."""
+        """Few steps and ranks, an address of this process, no file outside of the folder."""
         text = re.sub(r"(?m)^(run +)\d+", r"\g<1>3", text)
+        text = re.sub(r"\b(mpiexec -n )\d+", r"\g<1>2", text)
         text = re.sub(r"(--unix |<address> )water\b", rf"\g<1>{self.number}", text)
         text = text.replace("/scratch/", f"{self.folder}/").replace("COMMIT", COMMIT)
         return text.replace("'uma' mode='unix'>", "'uma' mode='unix' pbc='false'>")
@@ -122,7 +125,11 @@ class Session:
         elif block.language == "bash":
             self.call(block, "bash", "-e", "-o", "pipefail", "-c", f"{text}\nwait")
         elif block.language == "python":
-            self.call(block, BIN / "python", "-c", text)
+            process = Forked(
+                exec, text, {"__name__": "__main__"}, folder=self.folder, environment=self.variables
+            )
+            said, _ = process.communicate()
+            assert process.returncode == 0, f"{block.where}\n{said}"
         elif block.language == "xml":
             (self.folder / "checked.xml").write_text(IPI.format(field=text))
             words = f"water.pt --template init.xyz --unix {self.number} --check checked.xml"
