@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from conftest import checkpoint
 
 from uma_md import plugin
@@ -23,6 +23,10 @@ def uma_md(*words) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+def in_this_process(*words) -> Result:
+    return CliRunner().invoke(main, list(map(str, words)))
+
+
 def test_info_and_export_work_from_the_shell(tmp_path):
     output = tmp_path / "water.pt"
     done = uma_md(
@@ -34,18 +38,20 @@ def test_info_and_export_work_from_the_shell(tmp_path):
     assert "merged for H2O1" in described
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("info", "none.pt"), "checkpoint must be an existing file, found none at none.pt"),
-        (("export", checkpoint("tiny-1p1"), "--task", "water", "-o", "x.pt"), "found 'water'"),
-    ],
-)
-def test_errors_are_one_sentence_and_exit_code_1(words, message, tmp_path):
-    done = uma_md(*words)
-    assert done.returncode == 1
-    assert message in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+def test_errors_are_one_sentence_and_exit_code_1(tmp_path):
+    missing = ("info", tmp_path / "none.pt")
+    message = "checkpoint must be an existing file, found none at"
+    shell, here = uma_md(*missing), in_this_process(*missing)
+    words = ("export", checkpoint("tiny-1p1"), "--task", "water", "-o", tmp_path / "x.pt")
+    other = in_this_process(*words)
+    for code, said, sentence in (
+        (shell.returncode, shell.stderr, message),
+        (here.exit_code, here.stderr, message),
+        (other.exit_code, other.stderr, "found 'water'"),
+    ):
+        assert code == 1
+        assert sentence in said
+        assert len(said.strip().splitlines()) == 1
 
 
 @pytest.mark.lammps
@@ -69,20 +75,20 @@ def test_building_again_is_quick_and_says_what_it_found(capsys):
 
 
 def test_a_lammps_folder_without_headers_is_refused(tmp_path):
-    done = uma_md("plugin", "build", "--lammps", tmp_path)
-    assert done.returncode == 1
+    done = in_this_process("plugin", "build", "--lammps", tmp_path)
+    assert done.exit_code == 1
     assert str(tmp_path) in done.stderr
 
 
 def test_elements_are_listed_for_each_task():
-    described = uma_md("info", "uma-nano").stdout
+    described = in_this_process("info", "uma-nano").output
     for task, elements in (
         ("omol", "H, C, N, O (4)"),
         ("omat", "Al, Ni, Cu, Pt (4)"),
         ("oc20", "H, C, O, Al, Ni, Cu, Pt (7)"),
     ):
         assert re.search(rf"^elements, {task} +{re.escape(elements)}$", described, re.MULTILINE)
-    described = uma_md("info", checkpoint("tiny-1p2")).stdout
+    described = in_this_process("info", checkpoint("tiny-1p2")).output
     assert re.search(r"^elements, all tasks +H to Es \(99\)$", described, re.MULTILINE)
 
 
