@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from multiprocessing import forkserver, resource_tracker
@@ -82,10 +83,13 @@ class Forked:
             os.killpg(int(self._process.pid or 0), signal.SIGKILL)
         self._process.kill()
 
-    def communicate(self) -> tuple[str, None]:
-        """Wait for its end; returns its output."""
-        output = "" if self.stdout.closed else self.stdout.read()
+    def communicate(self, seconds: float = 1000) -> tuple[str, None]:
+        """Wait for its end, and end it after a time; returns its output."""
+        timer = threading.Timer(seconds, self.kill)
+        timer.start()
+        output = self.stdout.read()
         self._process.join()
+        timer.cancel()
         self.stdout.close()
         return output, None
 

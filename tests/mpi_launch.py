@@ -26,7 +26,8 @@ class Checks:
     """
 
     def __init__(self, number: int, folder: Path) -> None:
-        self._ranks, self._folder = Ranks("mpi_ranks.py", number), folder
+        self._number, self._folder = number, folder
+        self._ranks = Ranks("mpi_ranks.py", number)
 
     def __enter__(self) -> "Checks":
         return self
@@ -43,7 +44,9 @@ class Checks:
             try:
                 self._ranks.ask(ranks, [str(folder), [check]], TIME_LIMIT)
             except (ConnectionError, EOFError):
-                raise AssertionError(f"{check} on {ranks}: {self._ranks.end()[-5000:]}") from None
+                output = self._ranks.end()
+                self._ranks = Ranks("mpi_ranks.py", self._number)
+                raise AssertionError(f"{check} on {ranks} ranks: {output[-5000:]}") from None
         return pickle.loads(path.read_bytes())
 
 

@@ -128,7 +128,7 @@ class Session:
             process = Forked(
                 exec, text, {"__name__": "__main__"}, folder=self.folder, environment=self.variables
             )
-            said, _ = process.communicate()
+            said, _ = process.communicate(TIME_LIMIT)
             assert process.returncode == 0, f"{block.where}\n{said}"
         elif block.language == "xml":
             (self.folder / "checked.xml").write_text(IPI.format(field=text))
