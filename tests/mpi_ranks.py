@@ -24,7 +24,7 @@ def do(work: tuple[str, list[str]], comm: MPI.Intracomm) -> None:
 
     modules = mpi_checks, mpi_faults, mpi_traffic
     for module in modules:
-        module.WORLD = comm
+        vars(module)["WORLD"] = comm
     folder, names = Path(work[0]), work[1]
     for name in names:
         torch.set_num_threads(1)
