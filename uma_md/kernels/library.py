@@ -8,12 +8,8 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from uma_md.build import (
-    BuildError,
-    Product,
-    find_package,
-    source_files,
-)
+from uma_md import shipped
+from uma_md.build import BuildError, Product, digest_of, find_package, source_files
 
 LIBRARY = "uma_kernels.so"
 _SOURCES = ("CMakeLists.txt", "*.cpp", "*.h", "*.cu")
@@ -39,7 +35,24 @@ def product() -> Product:
     )
 
 
-def build(verbose: bool = False, report: Callable[[str], None] = print) -> Path:
+def home() -> Path | None:
+    """Folder of the library: compiled here, or brought by the wheel; None where it is neither.
+
+    Raises
+    ------
+    BuildError
+        When there is no torch.
+    """
+    kernels = product()
+    if kernels.is_built:
+        return kernels.folder
+    torch = Path(kernels.settings["TORCH_DIR"])
+    return shipped.find(kernels.versions, torch, kernels.libraries, digest_of(kernels.files))
+
+
+def build(
+    verbose: bool = False, report: Callable[[str], None] = print, from_source: bool = True
+) -> Path:
     """Compile the library, unless that was done already for the same torch.
 
     Parameters
@@ -48,6 +61,8 @@ def build(verbose: bool = False, report: Callable[[str], None] = print) -> Path:
         Whether to show what the compiler prints.
     report
         Takes lines that say what is done.
+    from_source
+        Whether to compile also where the wheel brought the library.
 
     Returns
     -------
@@ -59,6 +74,10 @@ def build(verbose: bool = False, report: Callable[[str], None] = print) -> Path:
     BuildError
         When torch, cmake, ninja or a C++ compiler is missing, or compiling fails.
     """
+    brought = None if from_source else home()
+    if brought is not None:
+        report("the kernels are compiled already")
+        return brought
     return product().build(verbose, report, "one to two minutes")
 
 
@@ -66,10 +85,10 @@ def build(verbose: bool = False, report: Callable[[str], None] = print) -> Path:
 def load() -> bool:
     """Load the library into torch, where it is built; whether that succeeded."""
     with suppress(BuildError):
-        kernels = product()
-        if kernels.is_built:
+        folder = home()
+        if folder is not None:
             import torch
 
-            torch.ops.load_library(str(kernels.folder / LIBRARY))
+            torch.ops.load_library(str(folder / LIBRARY))
             return True
     return False

@@ -86,7 +86,8 @@ def plugin_state() -> Iterator[Finding]:
     text = "not built for this torch, LAMMPS and MPI: LAMMPS does not know pair_style uma"
     if others:
         text += f"; built for others: {', '.join(others)}"
-    yield Finding("plugin", "mend", text, BUILD)
+    reason = plugin.missing()
+    yield Finding("plugin", "mend", f"{text}; {reason}" if reason else text, BUILD)
 
 
 def trial() -> Iterator[Finding]:

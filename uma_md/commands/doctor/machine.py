@@ -116,11 +116,11 @@ def kernels() -> Iterator[Finding]:
     from uma_md.kernels import library
 
     try:
-        product = library.product()
+        folder = library.home()
     except BuildError:
         return  # torch is missing, which is said elsewhere
-    if product.is_built:
-        yield Finding("kernels", "ok", f"built: {product.folder}")
+    if folder is not None:
+        yield Finding("kernels", "ok", f"built: {folder}")
     else:
         text = "not built for this torch: ASE and i-PI run without, more slowly"
         yield Finding("kernels", "mend", text, "compile kernels and plugin: uma-md build")
