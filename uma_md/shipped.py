@@ -64,10 +64,13 @@ def missing(versions: Mapping[str, str], torch: Path) -> str:
     if not _beside(torch):
         return (
             f"this wheel's libraries must have torch beside them in {FOLDER.parent.parent}, "
-            f"found torch in {torch}"
+            f"found torch in {torch}: run 'uma-md plugin build'"
         )
     offers = "; or ".join(_words(one) for one in brought)
-    return f"this wheel's libraries must have {offers}, found {_words(versions)}"
+    return (
+        f"this wheel's libraries must have {offers}, found {_words(versions)}: "
+        "run 'uma-md plugin build'"
+    )
 
 
 def _words(versions: Mapping[str, str]) -> str:
