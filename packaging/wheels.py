@@ -19,6 +19,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -193,6 +194,17 @@ def _with_platform_tag(wheel: Path, output: Path) -> Path:
     return made
 
 
+def refuse_folders_of_here(wheel: Path, work: Path) -> None:
+    """End with a sentence where a library of the wheel names a folder of this build."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = [name for name in archive.namelist() if name.endswith(".so")]
+        bound = [name for name in names if str(work).encode() in archive.read(name)]
+    if bound or not names:
+        wheel.unlink()
+        found = ", ".join(bound) or "no library"
+        sys.exit(f"libraries of a wheel must name no folder of the build, found {found}")
+
+
 def main() -> None:
     """Build one wheel for several versions of torch."""
     parser = argparse.ArgumentParser(description=main.__doc__)
@@ -200,12 +212,15 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "wheels")
     parser.add_argument("--output", type=Path, default=ROOT / "dist")
     arguments = parser.parse_args()
+    arguments.work = arguments.work.resolve()
     source = source_wheel(arguments.work / "source")
     builds = []
     for torch in arguments.torch:
         print(f"torch {torch}: compiling in {arguments.work / f'torch-{torch}'}", flush=True)
         builds.append(compile_for(torch, source, arguments.work / f"torch-{torch}"))
-    print(assemble(source, builds, arguments.output))
+    wheel = assemble(source, builds, arguments.output)
+    refuse_folders_of_here(wheel, arguments.work)
+    print(wheel)
     for archive in source.parent.glob(f"{source.name.split('-py3')[0]}.tar.gz"):
         print(shutil.copy(archive, arguments.output))
 

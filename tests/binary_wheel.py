@@ -14,7 +14,9 @@ ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "packaging"))
 COMPILERS = ("cc", "c++", "gcc", "g++", "clang", "clang++", "as", "ld")
 
-from wheels import assemble, source_wheel  # noqa: E402
+from wheels import assemble as assemble  # noqa: E402
+from wheels import refuse_folders_of_here as refuse_folders_of_here  # noqa: E402
+from wheels import source_wheel as source_wheel  # noqa: E402
 
 
 def binary_wheel(folder: Path) -> Path:

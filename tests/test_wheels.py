@@ -213,3 +213,18 @@ def test_installed_by_pip_into_an_empty_environment(wheel, tmp_path):
     place = Place(tmp_path, packages, programs, variables)
     compare_lammps_with_ase(place)
     assert "Nothing to mend." in place.uma_md("doctor")
+
+
+def test_a_library_that_names_a_folder_of_the_build_is_refused(tmp_path):
+    from binary_wheel import refuse_folders_of_here
+
+    wheel = tmp_path / "a.whl"
+    for text, ends in (("/elsewhere", False), (f"x{tmp_path}/torch", True)):
+        with zipfile.ZipFile(wheel, "w") as archive:
+            archive.writestr("uma_md/compiled/torch-2.13.0/umaplugin.so", text)
+        if ends:
+            with pytest.raises(SystemExit, match="must name no folder of the build, found uma_md"):
+                refuse_folders_of_here(wheel, tmp_path)
+        else:
+            refuse_folders_of_here(wheel, tmp_path)
+        assert wheel.exists() != ends
