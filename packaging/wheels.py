@@ -40,8 +40,10 @@ LIBRARIES = {
     "umaplugin.so": f"$ORIGIN:{TORCH_PATH}",
     "uma_pair.so": f"$ORIGIN:{TORCH_PATH}",
 }
-# Where another torch was loaded before, the plugin names the folder of its own: not one of here.
-FLAGS = """-UUMA_TORCH_FOLDER -DUMA_TORCH_FOLDER='"the packages of the wheel"'"""
+# Where another torch was loaded before, the plugin names the folder of its own, and torch's checks
+# name a source: neither is to be a folder of here.
+FLAGS = """-UUMA_TORCH_FOLDER -DUMA_TORCH_FOLDER='"the packages of the wheel"' \
+-fmacro-prefix-map='{work}'=."""
 COMPILE = """
 import json
 import sys
@@ -104,7 +106,7 @@ def compile_for(torch: str, wheel: Path, work: Path) -> dict[str, object]:
         **{name: text for name, text in os.environ.items() if name != "PYTHONPATH"},
         "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}",
         "XDG_CACHE_HOME": str(work / "cache"),
-        "CXXFLAGS": f"{os.environ.get('CXXFLAGS', '')} {FLAGS}",
+        "CXXFLAGS": f"{os.environ.get('CXXFLAGS', '')} {FLAGS.format(work=work)}",
     }
     pip = (python, "-m", "pip", "install", "-qq", "--disable-pip-version-check")
     run(*pip, "--no-deps", f"torch=={torch}", env=environment)
