@@ -12,6 +12,7 @@ glibc and libstdc++ they need, which are those of this machine.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import shlex
@@ -102,11 +103,15 @@ def compile_for(torch: str, wheel: Path, work: Path) -> dict[str, object]:
     python = work / "venv" / "bin" / "python"
     if not python.exists():
         run(sys.executable, "-m", "venv", work / "venv")
+    flags = f"{os.environ.get('CXXFLAGS', '')} {FLAGS.format(work=work)}"
+    digest = hashlib.sha256(flags.encode()).hexdigest()[
+        :8
+    ]  # what else decides is in the cache's own
     environment = {
         **{name: text for name, text in os.environ.items() if name != "PYTHONPATH"},
         "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}",
-        "XDG_CACHE_HOME": str(work / "cache"),
-        "CXXFLAGS": f"{os.environ.get('CXXFLAGS', '')} {FLAGS.format(work=work)}",
+        "XDG_CACHE_HOME": str(work / f"cache-{digest}"),
+        "CXXFLAGS": flags,
     }
     pip = (python, "-m", "pip", "install", "-qq", "--disable-pip-version-check")
     run(*pip, "--no-deps", f"torch=={torch}", env=environment)
