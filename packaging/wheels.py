@@ -104,9 +104,7 @@ def compile_for(torch: str, wheel: Path, work: Path) -> dict[str, object]:
     if not python.exists():
         run(sys.executable, "-m", "venv", work / "venv")
     flags = f"{os.environ.get('CXXFLAGS', '')} {FLAGS.format(work=work)}"
-    digest = hashlib.sha256(flags.encode()).hexdigest()[
-        :8
-    ]  # what else decides is in the cache's own
+    digest = hashlib.sha256(flags.encode()).hexdigest()[:8]  # the cache does not look at them
     environment = {
         **{name: text for name, text in os.environ.items() if name != "PYTHONPATH"},
         "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}",

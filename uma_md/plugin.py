@@ -62,10 +62,10 @@ def build(
     SystemExit
         When SIGTERM or SIGHUP arrived; what was compiled until then is removed.
     """
-    brought = _brought() if lammps is None and not from_source else None
-    if brought is not None:
+    found = Path(path())
+    if lammps is None and not from_source and shipped.FOLDER in found.parents:
         report("uma-md came with the plugin compiled")
-        return brought
+        return found
     plugin = _product(lammps)
     for name, folder in (("torch", "TORCH_DIR"), ("LAMMPS", "LAMMPS_DIR")):
         report(f"{name} {plugin.versions[name]}: {plugin.settings[folder]}")

@@ -76,7 +76,7 @@ def build(
     """
     brought = None if from_source else home()
     if brought is not None:
-        report("the kernels are compiled already")
+        report("the kernels are built already")
         return brought
     return product().build(verbose, report, "one to two minutes")
 
