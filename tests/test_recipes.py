@@ -117,3 +117,10 @@ def test_make_wheels_takes_versions_of_torch():
     command = ["make", "--dry-run", "wheels", "TORCHES=2.13.0 2.11.0"]
     done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     assert re.search(r"packaging/wheels\.py --output dist 2\.13\.0 2\.11\.0$", done.stdout, re.M)
+
+
+def test_the_install_page_names_the_wheel_of_this_version():
+    page = (ROOT / "docs" / "install.md").read_text()
+    assert f'"uma_md-{uma_md.__version__}-py3-none-manylinux_2_34_x86_64.whl[' in page
+    *others, last = found(r"^TORCHES \?= (.*)$", (ROOT / "Makefile").read_text()).split()
+    assert f"by default {', '.join(others)} and {last}," in page
