@@ -20,9 +20,8 @@ from typing import Any
 import click
 
 from uma_md.failures import is_out_of_memory, sentence_of
+from uma_md.files.arguments import FILE
 from uma_md.flags import run_options
-
-FILE = click.Path(path_type=Path)
 
 
 class Stop(BaseException):

@@ -40,6 +40,26 @@ std::string advice(const std::string &text)
   return "";
 }
 
+// A launcher that sees one rank end may drop what others still had to say: time to pass it on.
+void let_launcher_read()
+{
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+}
+
+// LAMMPS's error of all ranks, which rank 0 writes.
+[[noreturn]] void stop_all(LAMMPS *lmp, const std::string &text)
+{
+  int nprocs;
+  MPI_Comm_size(lmp->world, &nprocs);
+  try {
+    lmp->error->all(FLERR, text);
+  } catch (...) {
+    std::fflush(stdout);
+    if (nprocs > 1) let_launcher_read();
+    throw;
+  }
+}
+
 }    // namespace
 
 std::string readable(const std::exception &failure)
@@ -78,7 +98,7 @@ void all_or_none(LAMMPS *lmp, const std::vector<std::function<void()>> &parts)
   MPI_Bcast(&length, 1, MPI_INT, first, lmp->world);
   text.resize(length);
   MPI_Bcast(text.data(), length, MPI_CHAR, first, lmp->world);
-  lmp->error->all(FLERR, text);
+  stop_all(lmp, text);
 }
 
 void or_abort(LAMMPS *lmp, const std::function<void()> &work)
@@ -91,11 +111,10 @@ void or_abort(LAMMPS *lmp, const std::function<void()> &work)
     const std::string text = readable(failure);
     const bool named = text.rfind("pair_style uma", 0) == 0;
     const std::string sentence = (named ? "" : "pair_style uma failed: ") + text + advice(text);
-    // Ranks other than 0 have no screen, and a launcher that sees one rank abort may drop what
-    // the others still had to say: say it on stderr, and give the launcher time to pass it on.
+    // Ranks other than 0 have no screen.
     std::fprintf(stderr, "%s\n", sentence.c_str());
     std::fflush(stderr);
-    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    let_launcher_read();
     lmp->error->one(FLERR, sentence);
   }
 }

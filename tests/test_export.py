@@ -116,12 +116,14 @@ def test_merging_reads_structure_files(tmp_path):
         ({"merge_for": "Qq"}, "--merge-for must be a formula .* found 'Qq'"),
         (
             {"merge_for": ""},
-            "--merge-for must have 1 to .* of its elements, found ''",
+            "--merge-for must have at least one atom of .* in all, found ''",
         ),
-        ({"merge_for": "H0"}, "--merge-for must have 1 to .* of its elements, found 'H0'"),
-        ({"merge_for": "H2O0"}, "--merge-for must have 1 to .* of its elements, found 'H2O0'"),
-        ({"merge_for": "(H2O)0"}, "--merge-for must have 1 to .* of its elements, found"),
-        ({"merge_for": "H" + 20 * "9"}, "--merge-for must have 1 to .* of its elements, found"),
+        ({"merge_for": "H0"}, "--merge-for must have at least one atom of .* in all, found 'H0'"),
+        ({"merge_for": "H2O0"}, "--merge-for must have at least one atom of .* in all, found 'H2O0'"),
+        ({"merge_for": "(H2O)0"}, "--merge-for must have at least one atom of .* in all, found"),
+        ({"merge_for": "H" + 20 * "9"}, "--merge-for must have at least one atom of .* in all, found"),
+        ({"merge_for": "H2147483648"}, "--merge-for must have .* at most 2147483647 in all, found"),
+        ({"merge_for": "(HO)1073741824"}, "--merge-for must have .* at most 2147483647 in all,"),
         ({"merge_for": "H-2"}, "--merge-for must be a formula .* found 'H-2'"),
         ({"merge_for": "("}, "--merge-for must be a formula .* found '\\('"),
         ({"merge_for": "D2O"}, "--merge-for must be a formula of known elements, found 'D2O' with"),
@@ -197,6 +199,77 @@ def test_what_is_no_regular_file_stays_and_is_refused(name, kind, nodes):
 
 def _arguments(output: Path) -> list[str]:
     return ["export", str(checkpoint("tiny-1p1")), "--task", "omol", "-o", str(output)]
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("/proc/x.pt", "output must be in a folder where files can be made, found /proc ("),
+        ("/proc/new/x.pt", "output must be in a folder where files can be made, found /proc ("),
+        ("file/x.pt", "output must be in a folder where files can be made, found {}/file ("),
+        ("x" * 256, "output must have a name that the disk takes, found {}/xxx"),
+        ("\udcff" * 256, "output must have a name that the disk takes, found {}/"),
+    ],
+)
+def test_where_no_file_can_be_made_is_refused_before_the_work(name, sentence, tmp_path):
+    (tmp_path / "file").touch()
+    path, begins = tmp_path / name, re.escape(sentence.format(tmp_path))
+    with pytest.raises(OSError, match=begins):
+        export("no model of this name", path, "omol")
+    with pytest.raises(OSError, match=begins):
+        predict_file(Path("none.xyz"), path, Path("none"), None, RunOptions(), print)
+    with pytest.raises(OSError, match=begins), written_whole(path):
+        raise AssertionError
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_name_may_be_as_long_as_the_disk_allows(tmp_path):
+    for name in ("x" * 255, "\N{GREEK SMALL LETTER OMEGA}" * 127):
+        with written_whole(tmp_path / name) as part:
+            part.write_text("whole")
+        assert (tmp_path / name).read_text() == "whole"
+
+
+WRITERS = [
+    ("export", "none", "--task", "omol", "--output"),
+    ("predict", "none", "--model", "none", "--output"),
+    ("setup", "water", "--task", "omol", "--output"),
+    ("check", "water", "--task", "omol", "--json"),
+    ("bench", "uma-nano", "--json"),
+    ("doctor", "--json"),
+    ("scaling", "water", "--plot"),
+]
+
+
+def test_all_that_write_are_known():
+    """A command that takes the name of an output is in the list above."""
+    found = {
+        (name, option.opts[-1])
+        for name, command in main.commands.items()
+        for option in command.params
+        if isinstance(option.type, OutputName) or "--output" in option.opts
+    }
+    assert found == {(words[0], words[-1]) for words in WRITERS}
+
+
+@pytest.mark.parametrize("words", WRITERS, ids=lambda words: words[0])
+def test_names_that_are_none_are_refused_by_all_that_write(words, tmp_path, monkeypatch):
+    """Before what they read is looked for."""
+    monkeypatch.chdir(tmp_path)
+    sentences = {"": f"{words[-1]} must be a name, found an empty one", " ": f"{words[-1]} must be"}
+    sentences["/proc/x"] = "output must be in a folder where files can be made, found /proc ("
+    if words[0] != "setup":
+        sentences |= {
+            "-": "output must be a file, found '-', which is a stream",
+            "new/": "output must be a file, found new/, which is a folder",
+            "/dev/null": "output must be a new file or replace a regular one, found a device",
+        }
+    for name, sentence in sentences.items():
+        result = CliRunner().invoke(main, [*words, name])
+        assert result.output.startswith(f"Error: {sentence}"), result.output
+        assert len(result.output.splitlines()) == 1
+        assert result.exit_code == 1
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("exists", [True, False])

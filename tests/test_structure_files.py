@@ -3,6 +3,7 @@
 
 import os
 import random
+import re
 
 import numpy as np
 import pytest
@@ -13,8 +14,9 @@ from click.testing import CliRunner
 from conftest import checkpoint
 
 from ipi_driver.cli import main as uma_ipi
+from uma_md.cli import main as uma_md
 from uma_md.export import composition
-from uma_md.files.structures import FORMATS, read_structure
+from uma_md.files.structures import FORMATS, read_structure, read_structures
 
 NAMES = {
     "aims": "geometry.in",
@@ -99,27 +101,57 @@ def test_broken_files_are_refused_in_one_sentence(form, tmp_path):
         ("coord", "", "found "),
         ("a.xsf", "CRYSTAL\nPRIMVEC\n", "that it ends early or lacks lines"),
         ("a.cif", "data_x\nloop_\n", "found "),
+        ("a.cif", "\x00\x93\x1f data_" * 300, "found bytes that are not text"),
+        ("POSCAR", "Si\n1.0\n0 2.7 2.7\n2.7 0 2.7\n", "that it ends early or lacks lines"),
+        ("POSCAR", "Si\n1.0\n0 2.7 2.7\n2.7 0 2.7\n2.7 2.7\n", "that it ends early or lacks"),
+        ("a.xyz", "1\n\nH 0 zero 0\n", "'zero' where a number must be"),
     ],
 )
 def test_reasons_are_given(name, text, reason, tmp_path):
     path = tmp_path / name
     path.write_text(text)
     assert reason in sentence(path)
+    with pytest.raises(ValueError, match=re.escape(sentence(path))):
+        next(read_structures(path))
     with pytest.raises(ValueError, match="--merge-for must be a formula or a structure file that"):
         composition(str(path))
     arguments = [checkpoint("tiny-1p1"), "--template", path, "--unix", "nobody", "--wait", 0]
     result = CliRunner().invoke(uma_ipi, list(map(str, arguments)))
     assert result.exit_code == 1
-    assert result.output.startswith(f"Error: {path} must ")
-    assert len(result.output.splitlines()) == 1
+    assert result.output == f"Error: {sentence(path)}\n"
+    words = ["predict", path, "--model", checkpoint("tiny-1p1"), "-o", tmp_path / "out.xyz"]
+    result = CliRunner().invoke(uma_md, list(map(str, words)))
+    assert result.output == f"Error: {sentence(path)}\n"
 
 
 def test_what_is_no_file_is_refused(tmp_path):
     os.mkfifo(tmp_path / "pipe.xyz")
-    for name in ("pipe.xyz", "."):
-        assert sentence(tmp_path / name).startswith("a structure must be a regular file, found ")
+    for name, kind in (("pipe.xyz", "a pipe or a socket"), (".", "a folder")):
+        found = f"a structure must be a regular file, found {kind} at "
+        assert sentence(tmp_path / name).startswith(found)
     for name in ("none.xyz", "\0"):
         assert sentence(tmp_path / name).startswith("a structure must be a readable file, found ")
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "which"),
+    [
+        (uma_md, ["predict", "", "--model", "uma-nano", "-o", "out.xyz"], "FILE"),
+        (uma_md, ["predict", "a.xyz", "--model", " ", "-o", "out.xyz"], "--model"),
+        (uma_md, ["export", "", "--task", "omol", "-o", "out.pt"], "CHECKPOINT"),
+        (uma_md, ["info", ""], "FILE"),
+        (uma_ipi, ["uma-nano", "--template", "", "--unix", "a"], "--template"),
+        (uma_ipi, ["", "--template", "a.xyz", "--unix", "a"], "MODEL"),
+        (uma_ipi, ["uma-nano", "--template", "a.xyz", "--unix", "a", "--check", ""], "--check"),
+    ],
+)
+def test_empty_names_are_refused(command, words, which):
+    """As those of a shell's variables that are not set."""
+    result = CliRunner().invoke(command, words)
+    assert result.output == f"Error: {which} must be a name, found an empty one: give another\n"
+    assert result.exit_code == 1
+    with pytest.raises(ValueError, match="a structure must be a readable file, found an empty"):
+        read_structure("")
 
 
 def test_positions_that_are_no_numbers_are_refused_in_a_template(tmp_path):

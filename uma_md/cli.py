@@ -14,9 +14,8 @@ from uma_md.commands.check.command import check
 from uma_md.commands.doctor.command import doctor
 from uma_md.commands.scaling.command import scaling
 from uma_md.commands.setup.command import setup
+from uma_md.files.arguments import FILE, OUTPUT
 from uma_md.flags import run_options
-
-FILE = click.Path(path_type=Path)
 
 
 class PlainErrors(click.Group):
@@ -123,7 +122,7 @@ def info(file: Path) -> None:
 @click.option(
     "--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True
 )
-@click.option("-o", "--output", type=FILE, required=True, help="The file to write.")
+@click.option("-o", "--output", type=OUTPUT, required=True, help="The file to write.")
 def export(
     checkpoint: Path,
     task: str,
@@ -155,7 +154,7 @@ def export(
 
 @main.command()
 @click.argument("file", type=FILE)
-@click.option("-o", "--output", type=FILE, required=True, help="The extended XYZ file to write.")
+@click.option("-o", "--output", type=OUTPUT, required=True, help="The extended XYZ file to write.")
 @click.option(
     "--model", type=FILE, required=True, help="A checkpoint, an exported file, or a model's name."
 )

@@ -11,15 +11,16 @@ from ase.data import atomic_numbers as numbers_of
 from ase.formula import Formula
 
 from uma_md.files import exported
-from uma_md.files.metadata import MOST_ATOMS, Metadata
+from uma_md.files.metadata import Metadata
 from uma_md.files.structures import read_structure
-from uma_md.files.whole_file import replaceable
+from uma_md.files.whole_file import check_output
 from uma_md.loading import DTYPES, UMASource, counts_tensor
 from uma_md.options import RunOptions
 from uma_md.progress import Progress, Silence
 from uma_md.system import check_charge_spin, count_elements, default_spin
 
 STEPS = 5  # of an export, for a bar
+MOST_MERGED = (1 << 31) - 1  # atoms; LAMMPS counts no further where IDs have 32 bits
 
 
 def export(
@@ -65,7 +66,7 @@ def export(
     """
     options = RunOptions(dtype=dtype, charge=charge, spin=spin)  # refuses invalid ones
     progress = progress or Silence()
-    target = replaceable(Path(output))
+    target = check_output(Path(output))
     with progress.step(f"reading {Path(checkpoint).name}"):
         source = UMASource(checkpoint)
         _check_other(target, source.checkpoint.path, merge_for)
@@ -136,9 +137,10 @@ def composition(text: str) -> dict[str, int]:
         raise ValueError(
             f"--merge-for must be a formula of known elements, found {text!r} with {unknown[0]}"
         )
-    if not counts or not all(1 <= count <= MOST_ATOMS for count in counts.values()):
+    if not counts or min(counts.values()) < 1 or sum(counts.values()) > MOST_MERGED:
         raise ValueError(
-            f"--merge-for must have 1 to {MOST_ATOMS} atoms of each of its elements, found {text!r}"
+            f"--merge-for must have at least one atom of each of its elements and at most "
+            f"{MOST_MERGED} in all, found {text[:100]!r}"
         )
     return {symbol: int(counts[symbol]) for symbol in sorted(counts, key=numbers_of.__getitem__)}
 

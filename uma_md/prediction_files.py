@@ -11,7 +11,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
 from uma_md.files.structures import read_structures
-from uma_md.files.whole_file import replaceable, written_whole
+from uma_md.files.whole_file import check_output, written_whole
 from uma_md.options import RunOptions
 from uma_md.prediction import Outcomes, Prediction, Predictor
 from uma_md.ranks.placement import pick_device
@@ -53,7 +53,7 @@ def predict_file(
     SystemExit
         As ``uma_md.signals.signals_as_exceptions`` says.
     """
-    if replaceable(output) == source.resolve():
+    if check_output(output) == source.resolve():
         raise ValueError(f"output must be another file than what is read, found {output} for both")
     structures, reason = _read(source)
     potential = SharedPotential(model, task, options, pick_device(options.device))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +14,12 @@ from ase.io import iread
 from ase.io.formats import filetype
 
 from uma_md.files.databases import iterate_database
+from uma_md.files.whole_file import kind_of
 
 MOST_BYTES = 1 << 30
+
+BINARY = ("db", "traj")  # of FORMATS
+TEXT_LOOKED_AT = 1 << 16  # bytes
 
 # ASE reads many more; these are plain tables, without XML, pickles or scripts.
 FORMATS = (
@@ -50,8 +55,7 @@ def read_structure(path: str | Path, form: str | None = None) -> Atoms:
     ValueError
         When the file is too large, of another format, or cannot be read.
     """
-    path = Path(path)
-    _check_size(path)
+    path = _existing(path)
     form = form or _format_of(path)
     atoms = None
     try:
@@ -73,17 +77,18 @@ def read_structures(path: str | Path, form: str | None = None) -> Iterator[Atoms
     Raises
     ------
     ValueError
-        As ``read_structure`` says, with the number of the structure where one cannot be read.
+        As ``read_structure`` says, with the number of the structure where it is not the first.
     """
-    path = Path(path)
-    _check_size(path)
+    path = _existing(path)
     form = form or _format_of(path)
     found, number = _structures_of(path, form, ":"), 0
     while True:
         try:
             atoms = next(found, None)
         except Exception as error:
-            raise ValueError(f"structure {number}: {_unreadable(path, form, error)}") from error
+            reason = str(_unreadable(path, form, error))
+            where = f"structure {number}: " if number else ""
+            raise ValueError(where + reason) from error
         if atoms is None:
             break
         number += 1
@@ -106,7 +111,17 @@ def _with_atoms(atoms: Any, path: Path) -> Atoms:
 
 
 def _unreadable(path: Path, form: str, error: Exception) -> ValueError:
-    return ValueError(f"{path} must be a whole file of format {form}, found {_reason(error)}")
+    found = _reason(error)
+    if form not in BINARY and _has_control_characters(path):
+        found = "bytes that are not text"
+    return ValueError(f"{path} must be a whole file of format {form}, found {found}")
+
+
+def _has_control_characters(path: Path) -> bool:
+    """Whether a file begins with what is no text in any encoding that readers take."""
+    with path.open("rb") as file:
+        start = file.read(TEXT_LOOKED_AT)
+    return any(byte < 32 and byte not in b"\t\n\f\r" for byte in start)
 
 
 def _format_of(path: Path) -> str:
@@ -124,6 +139,19 @@ def _format_of(path: Path) -> str:
     )
 
 
+# What readers say where they meet it, in the words of Python and NumPy.
+_SAYINGS = (
+    (r"inhomogeneous shape|not enough values to unpack|expected \w+ of \d+", "{short}"),
+    (r"cannot reshape array|could not broadcast|shape mismatch|wrong shape", "{short}"),
+    (r"could not convert string to float: (.+)", "{0} where a number must be"),
+    (r"invalid literal for int\(\) with base 10: (.+)", "{0} where a whole number must be"),
+    (r"too many values to unpack", "a line that has too many words"),
+    (r"Singular matrix", "cell vectors that lie in one plane or are zero"),
+    (r"StopIteration", "{short}"),
+)
+_SHORT = "that it ends early or lacks lines or numbers"
+
+
 def _reason(error: Exception) -> str:
     """What a reader found, as the end of a sentence; readers seldom say it."""
     text = " ".join(str(error).split())[:200]
@@ -132,14 +160,22 @@ def _reason(error: Exception) -> str:
         return f"{text}, which is unknown" + (heavy if text in ("'D'", "'T'") else "")
     if isinstance(error, UnicodeDecodeError):
         return "bytes that are not text"
-    if isinstance(error, (StopIteration, EOFError, IndexError)) or "StopIteration" in text:
-        return "that it ends early or lacks lines"
+    if isinstance(error, (StopIteration, EOFError, IndexError)):
+        return _SHORT
+    for pattern, saying in _SAYINGS:
+        if found := re.search(pattern, text):
+            return saying.format(*found.groups(), short=_SHORT)
     if not text or isinstance(error, (NameError, AttributeError, TypeError, AssertionError)):
-        return f"what its reader cannot read ({type(error).__name__} {text})".replace(" )", ")")
+        name = type(error).__name__
+        return f"lines that are not as its reader has them ({f'{name} {text}'.strip()})"
     return f"an error in it: {text}"
 
 
-def _check_size(path: Path) -> None:
+def _existing(path: str | Path) -> Path:
+    """The path of a file that is not too large."""
+    if not str(path).strip():
+        raise ValueError("a structure must be a readable file, found an empty name: give one")
+    path = Path(path)
     try:
         status = path.stat()
     except (OSError, ValueError) as error:
@@ -148,10 +184,13 @@ def _check_size(path: Path) -> None:
             f"{getattr(error, 'strerror', None) or error}"
         ) from None
     if not stat.S_ISREG(status.st_mode):
-        raise ValueError(f"a structure must be a regular file, found something else at {path}")
+        raise ValueError(
+            f"a structure must be a regular file, found {kind_of(status.st_mode)} at {path}"
+        )
     size = status.st_size
     if size > MOST_BYTES:
         raise ValueError(
             f"a structure file must have at most {MOST_BYTES / 1e9:.1f} GB, {path} has "
             f"{size / 1e9:.1f} GB: keep one structure of it"
         )
+    return path

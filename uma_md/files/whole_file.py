@@ -15,6 +15,7 @@ from uma_md.signals import signals_as_exceptions
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 MOST_LINKS = 40  # from one to the next, as on Linux
+LONGEST_PREFIX = 40  # characters of a name that a temporary one begins with
 
 
 @contextmanager
@@ -28,22 +29,59 @@ def written_whole(path: Path) -> Iterator[Path]:
     Raises
     ------
     OSError
-        When there is something at ``path`` that is no regular file.
+        When there is something at ``path`` that is no regular file, or no file can be made there.
     SystemExit
         As ``uma_md.signals.signals_as_exceptions`` says.
     """
     path = replaceable(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     with signals_as_exceptions():
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(handle)
+        part = _new_file(path)
         try:
-            yield Path(name)
-            _to_disk(Path(name))
-            Path(name).chmod(0o666 & ~_umask())
-            Path(name).replace(replaceable(path))
+            yield part
+            _to_disk(part)
+            part.chmod(0o666 & ~_umask())
+            part.replace(replaceable(path))
         finally:
-            Path(name).unlink(missing_ok=True)
+            part.unlink(missing_ok=True)
+
+
+def _new_file(path: Path) -> Path:
+    """An empty file beside a path, whose folder is made if need be."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        prefix = f".{path.name[:LONGEST_PREFIX]}."
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix)
+    except OSError as error:
+        raise _no_room(path.parent, error) from error
+    os.close(handle)
+    return Path(name)
+
+
+def check_output(path: Path) -> Path:
+    """The regular file that a path leads to, where a file can be made: for before the work.
+
+    Raises
+    ------
+    OSError
+        When there is something else, or the folder takes no files.
+    """
+    target = replaceable(path)
+    folder = target.parent
+    while not os.path.lexists(folder):
+        folder = folder.parent
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".uma-md."):
+            pass
+    except OSError as error:
+        raise _no_room(folder, error) from error
+    return target
+
+
+def _no_room(folder: Path, error: OSError) -> OSError:
+    return OSError(
+        f"output must be in a folder where files can be made, found {folder} "
+        f"({error.strerror}): choose another folder"
+    )
 
 
 def replaceable(path: Path) -> Path:
@@ -52,27 +90,35 @@ def replaceable(path: Path) -> Path:
     Raises
     ------
     OSError
-        When there is something else, which a file must not replace.
+        When there is something else, which a file must not replace, or the name is too long.
     """
-    target = path.absolute()
-    for _ in range(MOST_LINKS):
-        if not target.is_symlink() or target.parent.resolve().is_relative_to("/proc"):
-            break
-        target = target.parent / target.readlink()
-    target = target.parent.resolve() / target.name
     try:
-        found = target.lstat().st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        return target
+        target = _followed(path)
+        found = target.lstat().st_mode if os.path.lexists(target) else stat.S_IFREG
+    except OSError as error:
+        raise OSError(
+            f"output must have a name that the disk takes, found {str(path)[:100]} "
+            f"({error.strerror}): choose another name"
+        ) from error
     if not stat.S_ISREG(found):
         raise OSError(
-            f"output must be a new file or replace a regular one, found {_kind(found)} at {path}: "
+            f"output must be a new file or replace a regular one, found {kind_of(found)} at {path}: "
             "choose another name"
         )
     return target
 
 
-def _kind(mode: int) -> str:
+def _followed(path: Path) -> Path:
+    """What a path leads to, in its own folder; links into /proc are not followed."""
+    target = path.absolute()
+    for _ in range(MOST_LINKS):
+        if not target.is_symlink() or target.parent.resolve().is_relative_to("/proc"):
+            break
+        target = target.parent / target.readlink()
+    return target.parent.resolve() / target.name
+
+
+def kind_of(mode: int) -> str:
     """What is no regular file, in words."""
     if stat.S_ISDIR(mode):
         return "a folder"

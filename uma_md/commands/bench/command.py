@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from uma_md.commands.options import device_option, task_option
+from uma_md.files.arguments import OUTPUT
 
 
 @click.command()
@@ -22,7 +23,7 @@ from uma_md.commands.options import device_option, task_option
 @click.option(
     "--steps", type=click.IntRange(1), default=20, show_default=True, help="LAMMPS steps each."
 )
-@click.option("--json", "path", type=click.Path(path_type=Path), help="Write the report there.")
+@click.option("--json", "path", type=OUTPUT, help="Write the report there.")
 def bench(
     model: str,
     structure: str | None,

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from uma_md.commands.options import charge_and_spin, device_option, periodic_option, task_option
+from uma_md.files.arguments import OUTPUT
 
 
 @click.command()
@@ -28,7 +29,7 @@ from uma_md.commands.options import charge_and_spin, device_option, periodic_opt
     show_default=True,
     help="Numbers of MPI ranks to compare in LAMMPS.",
 )
-@click.option("--json", "path", type=click.Path(path_type=Path), help="Write the report there.")
+@click.option("--json", "path", type=OUTPUT, help="Write the report there.")
 @click.pass_context
 def check(
     context: click.Context,

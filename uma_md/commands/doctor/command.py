@@ -7,9 +7,11 @@ from pathlib import Path
 
 import click
 
+from uma_md.files.arguments import OUTPUT
+
 
 @click.command()
-@click.option("--json", "path", type=click.Path(path_type=Path), help="Write the findings there.")
+@click.option("--json", "path", type=OUTPUT, help="Write the findings there.")
 @click.pass_context
 def doctor(context: click.Context, path: Path | None) -> None:
     """Look at the installation, and say what to mend, in order.

@@ -8,8 +8,7 @@ from typing import Any
 
 import click
 
-FILE = click.Path(path_type=Path)
-
+from uma_md.files.arguments import OUTPUT
 
 class Numbers(click.ParamType[list[int]]):
     """Whole numbers with commas between them."""
@@ -53,7 +52,7 @@ class Numbers(click.ParamType[list[int]]):
 @click.option("--seconds-per-edge", type=float, help="Of a step; measured here if not given.")
 @click.option("--bandwidth", type=float, help="Bytes per second; measured here if not given.")
 @click.option("--latency", type=float, help="Seconds a message; measured here if not given.")
-@click.option("--plot", "picture", type=FILE, help="Draw efficiencies into this file.")
+@click.option("--plot", "picture", type=OUTPUT, help="Draw efficiencies into this file.")
 @click.option(
     "--look-at", type=int, default=32, show_default=True, help="Ranks counted, if there are more."
 )

@@ -12,6 +12,7 @@ import numpy as np
 from uma_md.commands.scaling.counting import Count, Kept, Reach, count
 from uma_md.commands.scaling.prediction import Collectives, Prediction, Rates, predict
 from uma_md.commands.scaling.systems import structure_of
+from uma_md.files.whole_file import written_whole
 from uma_md.ranks.traffic import RowShape
 
 # Weak: 4,000 atoms a GPU, fairchem-core's documentation. Strong: 13,718 atoms, mace issue 1708.
@@ -148,6 +149,8 @@ def plot(path: Path, weak: Sequence[Row], strong: Sequence[Row], title: str) -> 
     ------
     ValueError
         When the file's ending is not one of a picture.
+    OSError
+        As ``uma_md.files.whole_file.written_whole`` says.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -169,7 +172,8 @@ def plot(path: Path, weak: Sequence[Row], strong: Sequence[Row], title: str) -> 
         axes.set(xlabel="ranks", ylabel="efficiency", title=name, ylim=(0, 1.05))
         axes.set_xscale("log", base=2)
         axes.legend(fontsize="small", loc="best")
-    figure.savefig(path, dpi=150)
+    with written_whole(path) as unfinished:
+        figure.savefig(unfinished, dpi=150, format=path.suffix.lstrip(".") or None)
 
 
 def _aligned(table: Sequence[Sequence[str]]) -> list[str]:

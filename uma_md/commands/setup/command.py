@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from uma_md.commands.options import charge_and_spin, model_option, periodic_option, task_option
+from uma_md.files.arguments import FILE
 
 
 @click.command()
@@ -53,7 +54,7 @@ from uma_md.commands.options import charge_and_spin, model_option, periodic_opti
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=FILE,
     help="The folder to write.  [default: NAME-TASK-ENGINE]",
 )
 def setup(structure: str, output: Path | None, **wishes: Any) -> None:

@@ -37,6 +37,7 @@ from uma_md.commands.setup.systems import load_system, set_periodic
 from uma_md.export import STEPS, export
 from uma_md.files import exported
 from uma_md.files.metadata import Metadata
+from uma_md.files.whole_file import check_output
 from uma_md.hub.download import resolve
 from uma_md.loading import UMASource
 from uma_md.options import RunOptions
@@ -317,6 +318,7 @@ def _whole_folder(output: Path) -> Iterator[Path]:
             f"the output must be a new or an empty folder, found something in {output}: give "
             "another with --output"
         )
+    check_output(output / record.RECORD)
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as name:
         folder = Path(name) / "folder"
