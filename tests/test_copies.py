@@ -175,6 +175,56 @@ def test_spawned_processes_compute_with_a_pickled_calculator(made, spawned):
         assert there[1] == pytest.approx(here[1], abs=1e-10)
 
 
+def test_forked_processes_compute():
+    """After the parent has computed on two threads, and while one of its threads does."""
+    code = """
+import multiprocessing, threading
+import torch
+from ase.build import molecule
+from uma_md import UMACalculator
+torch.set_num_threads(2)
+calculator = UMACalculator("uma-nano", "omol", dtype="float64", device="cpu")
+water = molecule("H2O")
+energy = calculator.get_potential_energy(water)
+torch.rand(10**6).exp()  # surely on both threads
+
+def compute(seed):
+    calculator.reset()
+    found = calculator.get_potential_energy(water)
+    listed = calculator.predict([water] * 2)
+    return found, listed[1].energy, torch.get_num_threads()
+
+taken = threading.Event()
+def hold():
+    with calculator._potential.lock:
+        taken.set()
+        done.wait()
+
+done = threading.Event()
+holder = threading.Thread(target=hold)
+holder.start()
+taken.wait()
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    found = pool.map(compute, range(2))
+done.set()
+holder.join()
+for one, other, threads in found:
+    assert abs(one - energy) < 1e-9 and abs(other - energy) < 1e-9 and threads == 1
+assert torch.get_num_threads() == 2
+print("computed")
+"""
+    environment = {key: text for key, text in os.environ.items() if key != "OMP_NUM_THREADS"}
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+        env=environment,
+    )
+    assert result.stdout == "computed\n", result.stderr[-2000:]
+
+
 @pytest.mark.mpi
 @pytest.mark.skipif(find_spec("mpi4py") is None, reason="needs mpi4py")
 def test_calculators_of_ranks_are_copied_but_not_pickled():

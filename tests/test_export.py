@@ -25,10 +25,13 @@ from uma_md import UMACalculator
 from uma_md.cli import main
 from uma_md.export import composition, export
 from uma_md.files import torchscript
+from uma_md.files.arguments import OutputName
 from uma_md.files.exported import read_metadata
 from uma_md.files.metadata import Metadata
 from uma_md.files.whole_file import written_whole
 from uma_md.info import describe
+from uma_md.options import RunOptions
+from uma_md.prediction_files import predict_file
 
 UMA_MD = Path(sys.executable).parent / "uma-md"
 
@@ -205,7 +208,7 @@ def _arguments(output: Path) -> list[str]:
     ("name", "sentence"),
     [
         ("/proc/x.pt", "output must be in a folder where files can be made, found /proc ("),
-        ("/proc/new/x.pt", "output must be in a folder where files can be made, found /proc ("),
+        ("/proc/new/x.pt", "output must be in a folder where files can be made, found /proc"),
         ("file/x.pt", "output must be in a folder where files can be made, found {}/file ("),
         ("x" * 256, "output must have a name that the disk takes, found {}/xxx"),
         ("\udcff" * 256, "output must have a name that the disk takes, found {}/"),

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,12 +18,15 @@ from uma_md.options import RunOptions
 from uma_md.potential import Potential
 from uma_md.ranks.placement import pick_device
 
+_IN_USE: weakref.WeakSet[SharedPotential] = weakref.WeakSet()
+
 
 class SharedPotential(Potential):
     """A potential that is its own copy, and whose pickle names the model and loads it again.
 
     Whoever evaluates holds the lock and merges for the own system first: so copies of a
-    calculator share the weights, whatever system and thread each of them has.
+    calculator share the weights, whatever system and thread each of them has. In a child that was
+    forked, torch computes on one thread, since the parent's threads are not in it.
 
     Parameters
     ----------
@@ -45,6 +50,7 @@ class SharedPotential(Potential):
         super().__init__(model, task, options, device, sharers)
         self.lock = threading.RLock()
         self._recipe = _everywhere(model), options
+        _IN_USE.add(self)
 
     def __copy__(self) -> SharedPotential:
         """Give the potential itself."""
@@ -81,3 +87,14 @@ def _load_again(model: str, options: RunOptions, metadata: Metadata) -> SharedPo
             "calculator anew"
         )
     return potential
+
+
+def _after_fork() -> None:
+    """Free a child of what belongs to threads of its parent: a lock that is held, OpenMP's team."""
+    if _IN_USE:
+        torch.set_num_threads(1)
+    for potential in _IN_USE:
+        potential.lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -94,7 +94,7 @@ def read_structures(path: str | Path, form: str | None = None) -> Iterator[Atoms
         number += 1
         yield atoms
     if number == 0:
-        raise ValueError(f"{path} must hold structures, found none in it")
+        raise _empty(path)
 
 
 def _structures_of(path: Path, form: str, index: int | str) -> Iterator[Any]:
@@ -106,8 +106,12 @@ def _structures_of(path: Path, form: str, index: int | str) -> Iterator[Any]:
 
 def _with_atoms(atoms: Any, path: Path) -> Atoms:
     if not isinstance(atoms, Atoms) or len(atoms) == 0:
-        raise ValueError(f"{path} must hold a structure, found no atoms in it")
+        raise _empty(path)
     return atoms
+
+
+def _empty(path: Path) -> ValueError:
+    return ValueError(f"{path} must hold a structure, found no atoms in it")
 
 
 def _unreadable(path: Path, form: str, error: Exception) -> ValueError:
