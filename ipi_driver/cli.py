@@ -19,7 +19,7 @@ from typing import Any
 
 import click
 
-from uma_md.failures import is_out_of_memory, sentence_of
+from uma_md.failures import is_out_of_memory, other_torch, sentence_of
 from uma_md.files.arguments import FILE
 from uma_md.flags import run_options
 
@@ -51,6 +51,8 @@ def _explain(error: BaseException) -> tuple[int, str]:
         return 128 + number, f"uma-ipi: ended by {signal.Signals(number).name}"
     if isinstance(error, OSError) and error.filename:
         return 1, f"Error: {error.filename}: {error.strerror}"
+    if isinstance(error, ImportError) and (sentence := other_torch()):
+        return 1, f"Error: {sentence}"
     if is_out_of_memory(error):
         return 1, "Error: the structures must fit into memory, found none left"
     if isinstance(error, (OSError, ValueError, TypeError, RuntimeError)):

@@ -88,13 +88,13 @@ std::string last_dl_error()
   return text ? text : "unknown reason";
 }
 
-void *open_library(const char *name)
+void *open_library(const char *name, const std::string &advice = REBUILD)
 {
   void *library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
   if (library) return library;
   throw std::runtime_error(fmt::format("pair_style uma must find {} of the build for torch {}, but "
                                        "it cannot be loaded ({}); {}",
-                                       name, TORCH_VERSION, last_dl_error(), REBUILD));
+                                       name, TORCH_VERSION, last_dl_error(), advice));
 }
 
 // Folder of a library that is open; empty where that is not known.
@@ -121,8 +121,8 @@ std::string advice(const std::filesystem::path &folder)
 void check_torch()
 {
   using Version = uint64_t (*)();
-  open_library("libc10.so");    // ours, before libtorch looks for it in LD_LIBRARY_PATH
-  void *torch = open_library("libtorch_cpu.so");
+  void *c10 = open_library("libc10.so");    // ours, before libtorch looks in LD_LIBRARY_PATH
+  void *torch = open_library("libtorch_cpu.so", advice(folder_of(c10)));
   const auto version = reinterpret_cast<Version>(dlsym(torch, "aoti_torch_abi_version"));
   const uint64_t found = version ? version() : 0;
   if (found == TORCH_ABI_VERSION) return;

@@ -10,6 +10,7 @@ from structures import structure
 
 from ipi_driver.options import Options
 from ipi_driver.potential import UMAPotential
+from ipi_driver.units import HARTREE
 from uma_md import UMACalculator
 from uma_md.files.structures import read_structure
 
@@ -227,6 +228,22 @@ def test_single_atoms_with_neighbors_are_served_by_all_models(calculators):
         Atoms("Cu2", [[0, 0, 0], [0, 0, 50]]),
     ):
         assert np.isfinite(calculator.get_potential_energy(atoms))
+
+
+@pytest.mark.parametrize("variant", ["tiny-1p1", "tiny-1p2"])
+def test_atoms_far_from_each_other_are_served_alike(variant, calculators):
+    """As by fairchem-core, also where no atom has a neighbor; in each way to evaluate."""
+    calculator = calculators(variant)
+    atoms = Atoms("O2", [[0, 0, 0], [0, 0, 500]])
+    energy = calculator.get_potential_energy(atoms)
+    assert not calculator.get_forces(atoms).any()
+    boxed = Atoms("O2", atoms.positions, cell=[40, 40, 600], pbc=True)
+    for found in calculator.predict([atoms, boxed]):
+        assert found.energy == pytest.approx(energy, abs=1e-9)
+    served = UMAPotential(
+        checkpoint(variant), atoms, Options(task="omol", device="cpu", dtype="float64"), print
+    )
+    assert served.warm_up().energies[0] * HARTREE == pytest.approx(energy, abs=1e-9)
 
 
 @pytest.mark.parametrize("cell", [None, [40] * 3])

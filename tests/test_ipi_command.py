@@ -143,8 +143,16 @@ def test_a_template_without_cell_is_refused_in_a_periodic_run(water, tmp_path):
     refused(water, tmp_path / "run", sentence, template=other)
 
 
-@pytest.mark.parametrize("words", [("--charge", 1), ("--dtype", "float32"), ("--task", "omat")])
-def test_a_driver_that_would_give_other_energies_is_refused(words, water, tmp_path):
+@pytest.mark.parametrize(
+    ("words", "model"),
+    [
+        (("--charge", 1), "tiny-1p2p1"),
+        (("--dtype", "float32"), "tiny-1p2p1"),
+        (("--task", "omat"), "tiny-1p2p1"),
+        ((), "tiny-1p2"),
+    ],
+)
+def test_a_driver_that_would_give_other_energies_is_refused(words, model, water, tmp_path):
     address, template = Address(), template_of(water, tmp_path)
     field = address.field(2).replace("</address>", "</address> <parameters> {X} </parameters>")
     with driver(template, *address.options) as right:

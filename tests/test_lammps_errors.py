@@ -6,7 +6,7 @@ import shutil
 import pytest
 from ase import Atoms
 from conftest import checkpoint
-from lammps_runs import Block, abort, refuse
+from lammps_runs import Block, abort, refuse, static
 from structures import structure
 
 from uma_md.export import export
@@ -130,6 +130,16 @@ def test_a_lone_atom_is_refused_by_models_without_them(side, pbc, exported, tmp_
     script = Block(atoms, exported("tiny-1p1", "omat")).setup(tmp_path, 0) + "\nrun 0\n"
     message = "UMA-1.1 does not describe a single isolated atom: use its isolated-atom reference"
     refuse(script, tmp_path, f"{message} energy, or a model that supports single atoms")
+
+
+def test_atoms_far_from_each_other_are_served(exported, results, tmp_path):
+    """As by fairchem-core: of several atoms none is single, whatever the distances."""
+    atoms = Atoms("O2", [[1, 1, 1], [1, 1, 451]], cell=[9, 9, 500], pbc=True)
+    block = Block(atoms, exported("tiny-1p1"))
+    for ranks in (1, 2):
+        (found,) = static([block], ranks, tmp_path)
+        assert found.energy == pytest.approx(results("tiny-1p1")(atoms)["energy"], abs=1e-9)
+        assert not found.forces.any()
 
 
 def test_an_atom_that_loses_its_images_ends_the_run(exported, tmp_path):

@@ -120,6 +120,49 @@ def test_another_torch_in_the_process_is_named_with_its_folder(exported, tmp_pat
     assert "take the first folder out of LD_LIBRARY_PATH and LD_PRELOAD" in text
 
 
+def test_a_part_of_another_torch_in_the_process_is_named_with_its_folder(tmp_path):
+    """One that torch's other libraries cannot be loaded with."""
+    fake = fake_torch(tmp_path / "torch")
+    environment = {**ONE_THREAD, "LD_PRELOAD": str(fake / "libc10.so")}
+    result = launch("pair_style uma\n", 1, tmp_path, environment=environment)
+    assert result.returncode != 0
+    text = " ".join((result.stdout + result.stderr).split())
+    assert "pair_style uma must find libtorch_cpu.so of the build for torch" in text
+    assert f"); that in {fake} is loaded before the one in" in text
+    assert "take the first folder out of LD_LIBRARY_PATH and LD_PRELOAD" in text
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("uma-md", "info", "uma-nano"),
+        ("uma-md", "predict", "a.xyz", "--model", "uma-nano", "-o", "b.xyz"),
+        ("uma-ipi", "uma-nano", "--template", "a.xyz", "--unix", "nobody"),
+    ],
+)
+@pytest.mark.parametrize("variable", ["LD_LIBRARY_PATH", "LD_PRELOAD"])
+def test_another_torch_before_that_of_python_is_named_by_the_commands(variable, words, tmp_path):
+    fake = fake_torch(tmp_path / "torch")
+    first = fake if variable == "LD_LIBRARY_PATH" else fake / "libc10.so"
+    (tmp_path / "a.xyz").write_text("2\n\nH 0 0 0\nH 0 0 1\n")
+    result = subprocess.run(
+        [BIN / words[0], *words[1:]],
+        cwd=tmp_path,
+        env={**ONE_THREAD, variable: str(first)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert result.returncode == 1, result.stderr[-2000:]
+    assert result.stderr.startswith("Error: torch must find its libraries in ")
+    assert result.stderr.endswith(
+        f"found others before them in {fake}: take that folder out of LD_LIBRARY_PATH and "
+        "LD_PRELOAD\n"
+    )
+    assert len(result.stderr.splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     "number",
     [

@@ -24,6 +24,7 @@ class PlainErrors(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; what the user can mend ends it with exit code 1."""
         from uma_md.build import BuildError
+        from uma_md.failures import other_torch
 
         try:
             return super().invoke(ctx)
@@ -31,6 +32,10 @@ class PlainErrors(click.Group):
             raise click.ClickException(str(error)) from error
         except OSError as error:
             raise click.ClickException(_sentence(error)) from error
+        except ImportError as error:
+            if not other_torch():
+                raise
+            raise click.ClickException(other_torch()) from error
 
 
 def _sentence(error: OSError) -> str:

@@ -3,6 +3,11 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
 MEMORY_SIGNS = ("out of memory", "can't allocate memory", "Unable to allocate", "bad_alloc")
 
 
@@ -18,3 +23,25 @@ def sentence_of(failure: BaseException) -> str:
     for trace in ("\nException raised from", "\nframe #"):
         text = text.split(trace)[0]
     return text.strip()
+
+
+def other_torch() -> str:
+    """Why torch cannot be imported where another's libraries come first; empty where none do."""
+    found = find_spec("torch")
+    if found is None or found.origin is None:
+        return ""
+    own = Path(found.origin).resolve().parent / "lib"
+    for folder in _library_folders():
+        if folder.resolve() != own and (folder / "libc10.so").exists():
+            return (
+                f"torch must find its libraries in {own}, found others before them in {folder}: "
+                "take that folder out of LD_LIBRARY_PATH and LD_PRELOAD"
+            )
+    return ""
+
+
+def _library_folders() -> Iterator[Path]:
+    """Where the loader of programs looks first."""
+    for text in os.environ.get("LD_PRELOAD", "").replace(":", " ").split():
+        yield Path(text).parent
+    yield from map(Path, filter(None, os.environ.get("LD_LIBRARY_PATH", "").split(":")))
