@@ -173,16 +173,15 @@ def short_run(folder: Path, atoms: Atoms, field: str) -> Server:
     return Server(folder, atoms, field, beads=4, steps=10)
 
 
-def options(template: Path, *words) -> list[str]:
-    """Arguments of ``uma-ipi`` for the small model in float64."""
-    model = checkpoint("tiny-1p2p1")
+def options(template: Path, *words, model: str = "tiny-1p2p1") -> list[str]:
+    """Arguments of ``uma-ipi`` for a small model in float64."""
     fixed = ["--template", template, "--task", "omol", "--dtype", "float64", "--device", "cpu"]
-    return [str(word) for word in (model, *fixed, "--wait", TIME_LIMIT / 2, *words)]
+    return [str(word) for word in (checkpoint(model), *fixed, "--wait", TIME_LIMIT / 2, *words)]
 
 
-def drive(template: Path, *words) -> Result:
+def drive(template: Path, *words, model: str = "tiny-1p2p1") -> Result:
     """Run ``uma-ipi`` in this process until it ends."""
-    return CliRunner().invoke(main, options(template, *words))
+    return CliRunner().invoke(main, options(template, *words, model=model))
 
 
 def program(command: Sequence[object]):

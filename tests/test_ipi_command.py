@@ -160,7 +160,7 @@ def test_a_driver_that_would_give_other_energies_is_refused(words, model, water,
         field = field.replace("X", f"fingerprint: {word}")
         with Server(tmp_path, water, field, beads=4, steps=100000) as server:
             wait_until(lambda: len(table(tmp_path)) > 2)
-            wrong = drive(template, *address.options, *words)
+            wrong = drive(template, *address.options, *words, model=model)
             assert wrong.exit_code == 1
             assert f"\nError: this driver's fingerprint must be {word}, " in wrong.output
             before = len(table(tmp_path))

@@ -2,11 +2,12 @@
 """What ``pair_style uma`` refuses: one clear sentence on every rank, and all processes end."""
 
 import shutil
+import time
 
 import pytest
 from ase import Atoms
 from conftest import checkpoint
-from lammps_runs import Block, abort, refuse, static
+from lammps_runs import Block, abort, launch, refuse, static
 from structures import structure
 
 from uma_md.export import export
@@ -168,6 +169,18 @@ def test_an_error_ends_all_processes(right, wrong, message, block, tmp_path):
     """In the style, in the file and at the start of a run: the program has a bad exit code."""
     script = block.setup(tmp_path, 0).replace(right, wrong, 1) + "\nrun 0\n"
     abort(script, tmp_path, message)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"), [("coeff * * ", "coeff * * none"), ("device cpu", "device cpu chunk 0")]
+)
+def test_a_launcher_has_time_to_pass_on_what_is_said(right, wrong, block, tmp_path):
+    """Before the first rank ends: it may drop the rest when it sees that."""
+    script = block.setup(tmp_path, 0).replace(right, wrong, 1) + "\nrun 0\n"
+    result = launch(script, 2, tmp_path, "-log", "log.txt")
+    ended = time.time()
+    assert "\nERROR: pair_" in result.stdout
+    assert ended - (tmp_path / "log.txt").stat().st_mtime > 0.29
 
 
 def test_a_model_that_gives_nan_ends_the_run(changed, tmp_path):
