@@ -111,8 +111,10 @@ void or_abort(LAMMPS *lmp, const std::function<void()> &work)
     const std::string text = readable(failure);
     const bool named = text.rfind("pair_style uma", 0) == 0;
     const std::string sentence = (named ? "" : "pair_style uma failed: ") + text + advice(text);
-    // Ranks other than 0 have no screen.
-    std::fprintf(stderr, "%s\n", sentence.c_str());
+    // Ranks other than 0 have no screen for LAMMPS's own line.
+    int me;
+    MPI_Comm_rank(lmp->world, &me);
+    std::fprintf(stderr, "ERROR on proc %d: %s\n", me, sentence.c_str());
     std::fflush(stderr);
     let_launcher_read();
     lmp->error->one(FLERR, sentence);
