@@ -16,9 +16,7 @@ class FileName(click.ParamType[Path]):
 
     name = "path"
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Path:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """Give the path.
 
         Raises
@@ -37,9 +35,7 @@ class FileName(click.ParamType[Path]):
 class OutputName(FileName):
     """The name of a file to write whole."""
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Path:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """Give the path.
 
         Raises

@@ -102,8 +102,8 @@ def replaceable(path: Path) -> Path:
         ) from error
     if not stat.S_ISREG(found):
         raise OSError(
-            f"output must be a new file or replace a regular one, found {kind_of(found)} at {path}: "
-            "choose another name"
+            f"output must be a new file or replace a regular one, found {kind_of(found)} at "
+            f"{path}: choose another name"
         )
     return target
 

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
 from uma_md.files.arguments import OUTPUT
+
 
 class Numbers(click.ParamType[list[int]]):
     """Whole numbers with commas between them."""
