@@ -311,7 +311,9 @@ void PairUMA::check_fixes_that_bond()
   if (atom->molecular == Atom::ATOMIC || std::count(flags + 1, flags + 4, 0) == 0) return;
   if (!state->rows.sees_all_types()) return;
   for (const Fix *fix : modify->get_fix_list()) {
-    if (!utils::strmatch(fix->style, "^bond/(create|react)")) continue;
+    const bool bonds = utils::strmatch(fix->style, "^bond/create") ||
+                       utils::strmatch(fix->style, "^bond/react");    // it knows no alternatives
+    if (!bonds) continue;
     error->all(
         FLERR,
         "pair_style uma: its neighbor list must hold all pairs of its atoms, but fix {} ({}) "

@@ -277,6 +277,15 @@ def test_bonds_that_come_later_end_the_run_before_a_wrong_number(command, water,
     assert all(row[1] == "6" for row in rows if len(row) == 3), log
 
 
+@pytest.mark.parametrize(
+    "fix", ["bond/create 1 2 1 1.2 1", "bond/create/angle 1 2 1 1.2 1 aconstrain 90 120"]
+)
+def test_fixes_that_make_bonds_are_refused_before_the_first(fix, water, model, tmp_path):
+    script = HEAD.format(data=data(tmp_path / "bare.data", water, ()))
+    script += UMA.format(model=model, names="H O") + f"fix bonds all {fix}\nrun 0\n"
+    refuse(script, tmp_path, f"but fix bonds ({fix.split()[0]}) makes bonds: LAMMPS leaves pairs")
+
+
 def test_molecules_come_with_bonds_where_all_pairs_are_kept(water, model, results, tmp_path):
     """As above with tiny weights: each snapshot has ASE's energy, forces and virial."""
     (tmp_path / "h2o.mol").write_text(MOLECULE)
