@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import molecule
-from lammps_runs import launch, must_end, run
+from lammps_runs import launch, must_end, refuse, run
 from lammps_snapshots import check, watch
 
 pytestmark = [pytest.mark.lammps, pytest.mark.mpi]
