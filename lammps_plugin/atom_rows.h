@@ -22,6 +22,8 @@ class AtomRows {
   // Atomic number of each atom type, from 1; 0 for types that the model does not see.
   void set_types(std::vector<int> atomic_numbers) { atomic_numbers_ = std::move(atomic_numbers); }
 
+  int atomic_number(int type) const { return atomic_numbers_[type]; }
+
   // Gives each owned atom that the model sees a row. Atoms of the groups 'absent' (a bit mask)
   // have none. Ghosts then learn their owner's rank and row: see pack and unpack.
   void number(const LAMMPS_NS::Atom &atom, int rank, int absent);

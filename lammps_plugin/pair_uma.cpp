@@ -2,6 +2,7 @@
 
 #include "pair_uma.h"
 
+#include "advice.h"
 #include "agreement.h"
 #include "atom_rows.h"
 #include "node.h"
@@ -27,7 +28,9 @@
 #include <array>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <optional>
+#include <set>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -64,6 +67,8 @@ struct PairUMA::State {
   bigint planned = -1;      // step of the neighbor lists that edges are planned for
   int planned_atoms = 0;    // that these lists are of, ghosts included
   bool announced = false;
+  bool advised = false;            // of this run
+  std::set<std::string> warned;    // rules of advice that were said
   std::vector<char> asked;    // type pairs that LAMMPS gives to this style, ntypes + 1 to a row
 };
 
@@ -132,6 +137,7 @@ void PairUMA::load(const std::string &file)
   const std::string found = utils::get_potential_file_path(file);
   state->potential.reset();
   state->announced = false;
+  state->warned.clear();
   if (!state->node) {
     state->node = uma::repeated(uma::survey(world), universe->nworlds, universe->iworld);
   }
@@ -191,6 +197,7 @@ void PairUMA::init_style()
   }
   neighbor->add_request(this, NeighConst::REQ_FULL);
   state->planned = -1;
+  state->advised = false;
   state->asked.assign((atom->ntypes + 1) * (atom->ntypes + 1), 0);
 }
 
@@ -218,6 +225,7 @@ void PairUMA::compute(int eflag, int vflag)
                            },
                            [this] { state->potential->check_values(state->result); }});
     if (!state->announced) announce();
+    if (!state->advised) advise();
     add_results();
   });
 }
@@ -355,6 +363,48 @@ void PairUMA::announce()
   const std::string text = state->potential->description(world);
   if (comm->me == 0) utils::logmesg(lmp, text);
   state->announced = true;
+}
+
+// Once for each run, since its settings may be others, and each warning once for each model.
+void PairUMA::advise()
+{
+  uma::Situation situation = state->potential->situation();
+  for (int axis = 0; axis < 3; axis++) situation.periodic[axis] = domain->periodicity[axis] != 0;
+  situation.dispersion = force->pair_match("^dispersion/d3", 0) != nullptr;
+  add_timestep(situation);
+  state->advised = true;
+  if (comm->me != 0) return;
+  for (const auto &advice : uma::advise(situation)) {
+    if (state->warned.insert(advice.rule).second)
+      error->warning(FLERR, "pair_style uma: {}", advice.text);
+  }
+}
+
+// Collective. Constraints such as those of fix shake take the fastest motions away.
+void PairUMA::add_timestep(uma::Situation &situation) const
+{
+  struct {
+    double mass;
+    int number;
+  } lightest{std::numeric_limits<double>::infinity(), 0};
+  for (int i = 0; i < atom->nlocal; i++) {
+    const int number = state->rows.atomic_number(atom->type[i]);
+    const double mass = atom->rmass ? atom->rmass[i] : atom->mass[atom->type[i]];
+    if (number > 0 && mass < lightest.mass) lightest = {mass, number};
+  }
+  MPI_Allreduce(MPI_IN_PLACE, &lightest, 1, MPI_DOUBLE_INT, MPI_MINLOC, world);
+  if (lightest.number == 0 || update->whichflag != 1 || update->nsteps == 0) return;
+  bool moves = false, constrained = false;
+  for (const Fix *fix : modify->get_fix_list()) {
+    moves = moves || fix->time_integrate;
+    constrained = constrained || utils::strmatch(fix->style, "^shake") ||
+                  utils::strmatch(fix->style, "^rattle") || utils::strmatch(fix->style, "^rigid");
+  }
+  if (!moves || constrained) return;
+  const double ps = strcmp(update->unit_style, "real") == 0 ? 1e-3 : 1.0;
+  situation.timestep = 1000.0 * ps * update->dt;
+  situation.lightest = lightest.mass;
+  situation.lightest_symbol = state->potential->metadata().elements[lightest.number - 1];
 }
 
 // Adds energy, forces and virials, those of ghosts too: LAMMPS returns them to their owners.

@@ -10,7 +10,8 @@
 
 namespace uma {
 struct Node;
-}
+struct Situation;
+}    // namespace uma
 
 namespace LAMMPS_NS {
 
@@ -45,6 +46,8 @@ class PairUMA : public Pair {
   void check_lists(int num_atoms) const;
   void check_positions();
   void announce();
+  void advise();
+  void add_timestep(uma::Situation &situation) const;
   void add_results();
   void add_virials();
 };

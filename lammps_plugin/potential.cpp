@@ -280,16 +280,30 @@ void Potential::check_values(const Result &result) const
 std::string Potential::description(MPI_Comm world) const
 {
   const auto &record = metadata();
+  const auto meaning = purpose(record.model_id, record.task);
   return fmt::format("pair_style uma: model {}, task {}, charge {}, spin {}, {}, cutoff {} A\n"
+                     "{}"
                      "  composition: {} ({} atoms){}\n"
                      "  devices: {}\n"
                      "  engine: {}, precision {}\n"
                      "  memory: {}, chunks of {} edges\n",
                      record.model_id, record.task, *options_.charge, *options_.spin, record.dtype,
-                     record.cutoff, formula(counts_), natoms_,
-                     record.composition ? ", merged at export" : "", describe_devices(world),
-                     describe_engine(), describe_precision(), describe_memory(world),
-                     range(gather(plan_.latest().chunk, world)));
+                     record.cutoff,
+                     meaning.empty() ? "" : fmt::format("  {}: {}\n", record.task, meaning),
+                     formula(counts_), natoms_, record.composition ? ", merged at export" : "",
+                     describe_devices(world), describe_engine(), describe_precision(),
+                     describe_memory(world), range(gather(plan_.latest().chunk, world)));
+}
+
+Situation Potential::situation() const
+{
+  Situation situation;
+  situation.model = metadata().model_id;
+  situation.task = metadata().task;
+  situation.charge = *options_.charge;
+  situation.spin = *options_.spin;
+  situation.counts = counts_;
+  return situation;
 }
 
 std::string Potential::describe_devices(MPI_Comm world) const

@@ -4,6 +4,7 @@
 #ifndef UMA_POTENTIAL_H
 #define UMA_POTENTIAL_H
 
+#include "advice.h"
 #include "edge_graph.h"
 #include "evaluator.h"
 #include "halo_exchange.h"
@@ -74,6 +75,8 @@ class Potential {
 
   // What was chosen, one line each, for the log. Collective over 'world'.
   std::string description(MPI_Comm world) const;
+  // What is served, as far as it is known here.
+  Situation situation() const;
   double memory_usage() const { return graph_.memory_usage(); }
 
  private:

@@ -3,10 +3,8 @@
 
 import os
 import re
-import signal
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +14,7 @@ from ase.io import write
 from click.testing import CliRunner, Result
 
 from uma_md.cli import main
+from uma_md.commands.launch import run_program
 
 BIN = Path(sys.executable).parent
 TIME_LIMIT = 200
@@ -41,22 +40,7 @@ def run(
     command: list[str], folder: Path, environment: dict[str, str] = ENVIRONMENT
 ) -> subprocess.CompletedProcess[str]:
     """Run a program with all that it starts, within a time limit."""
-    process = subprocess.Popen(
-        command,
-        cwd=folder,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        out, err = process.communicate(timeout=TIME_LIMIT)
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-    return subprocess.CompletedProcess(command, process.returncode, out, err)
+    return run_program(command, folder, environment, TIME_LIMIT)
 
 
 def run_folder(folder: Path) -> str:

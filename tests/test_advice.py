@@ -118,12 +118,12 @@ CASES: dict[str, Case] = {
     ),
     "omat-dispersion": (
         lambda: say(graphite(), "omat"),
-        "binds the 2 parts",
+        "binds molecules and layers",
         lambda: say(copper(), "omat"),
     ),
     "molecule-without-box": (
         lambda: say(molecule("H2O"), "omat"),
-        "a molecule without a cell: take omol",
+        "a molecule or cluster without a cell: take omol",
         lambda: say(slab(), "oc20"),
     ),
     "charge": (

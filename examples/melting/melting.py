@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Crystal and melt of copper side by side in LAMMPS: order across the interface, task omat."""
 
-import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -14,27 +11,16 @@ import numpy as np
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
+from uma_md.commands.launch import run_long
 from uma_md.export import export
 
 HERE = Path(__file__).resolve().parent
-BIN = Path(sys.executable).parent
 
 
 def simulate(model: str, ranks: int, settings: dict[str, float], folder: Path) -> np.ndarray:
     """Run the input; returns z (angstrom) and centrosymmetry (angstrom^2) of atoms."""
     export(model, folder / "copper.pt", "omat")
-    command: list[str | Path] = [
-        BIN / "mpiexec",
-        "-n",
-        f"{ranks}",
-        BIN / "lmp",
-        "-in",
-        HERE / "in.melting",
-    ]
-    for name, value in settings.items():
-        command += ["-var", name, f"{value:g}"]
-    environment = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
-    subprocess.run([*command, "-log", "none"], cwd=folder, env=environment, check=True)
+    run_long(HERE / "in.melting", folder, ranks, settings, 2 * int(settings["steps"]))
     return np.loadtxt(folder / "melting.dump", skiprows=9)[:, [4, 5]]
 
 

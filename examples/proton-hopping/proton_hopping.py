@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: MIT
 """A proton that hops between water molecules of a droplet, in LAMMPS with a total charge."""
 
-import os
-import subprocess
-import sys
 import tempfile
 from itertools import pairwise
 from pathlib import Path
@@ -17,11 +14,11 @@ from ase.io import iread, read, write
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
+from uma_md.commands.launch import run_long
 from uma_md.export import export
 
 HERE = Path(__file__).resolve().parent
 START = HERE.parent / "water" / "start.xyz"
-BIN = Path(sys.executable).parent
 MOLECULES = 21
 
 
@@ -49,17 +46,7 @@ def simulate(model: str, ranks: int, steps: int, folder: Path) -> list[np.ndarra
     atoms = droplet()
     export(model, folder / "droplet.pt", "omol", charge=1, spin=1)
     write(folder / "droplet.data", atoms, format="lammps-data", specorder=["H", "O"], masses=True)
-    command: list[str | Path] = [
-        BIN / "mpiexec",
-        "-n",
-        f"{ranks}",
-        BIN / "lmp",
-        "-in",
-        HERE / "in.droplet",
-    ]
-    environment = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
-    options = ["-var", "steps", f"{steps}", "-log", "none"]
-    subprocess.run([*command, *options], cwd=folder, env=environment, check=True)
+    run_long(HERE / "in.droplet", folder, ranks, {"steps": steps}, steps)
     return [frame.positions for frame in iread(folder / "droplet.dump", format="lammps-dump-text")]
 
 

@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Vibrational density of states of liquid water, from velocities of LAMMPS."""
 
-import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -15,11 +12,11 @@ from ase.io import iread, read, write
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
+from uma_md.commands.launch import run_long
 from uma_md.export import export
 
 HERE = Path(__file__).resolve().parent
 START = HERE.parent / "water" / "start.xyz"
-BIN = Path(sys.executable).parent
 INTERVAL = 1.0  # fs between frames
 LIGHT = 2.99792458e-5  # cm/fs
 WIDTH = 60.0  # 1/cm, of the broadening
@@ -30,17 +27,7 @@ def simulate(model: str, ranks: int, steps: int, folder: Path) -> tuple[np.ndarr
     export(model, folder / "water.pt", "omol")
     water = read(START)
     write(folder / "water.data", water, format="lammps-data", specorder=["H", "O"], masses=True)
-    command: list[str | Path] = [
-        BIN / "mpiexec",
-        "-n",
-        f"{ranks}",
-        BIN / "lmp",
-        "-in",
-        HERE / "in.velocities",
-    ]
-    environment = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
-    options = ["-var", "steps", f"{steps}", "-log", "none"]
-    subprocess.run([*command, *options], cwd=folder, env=environment, check=True)
+    run_long(HERE / "in.velocities", folder, ranks, {"steps": steps}, steps)
     file = folder / "velocities.dump"
     frames = list(iread(file, format="lammps-dump-text", specorder=["H", "O"], units="metal"))
     return np.array([frame.get_velocities() for frame in frames]), frames[0].get_masses()

@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Water at constant volume, then at constant pressure, in LAMMPS over MPI ranks."""
 
-import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -16,11 +13,11 @@ from lammps.formats import LogFile
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
+from uma_md.commands.launch import run_long
 from uma_md.export import export
 
 HERE = Path(__file__).resolve().parent
 START = HERE.parent / "water" / "start.xyz"
-BIN = Path(sys.executable).parent
 
 
 def simulate(model: str, ranks: int, settings: dict[str, int], folder: Path) -> LogFile:
@@ -28,19 +25,10 @@ def simulate(model: str, ranks: int, settings: dict[str, int], folder: Path) -> 
     export(model, folder / "water.pt", "omol")
     water = read(START)
     write(folder / "water.data", water, format="lammps-data", specorder=["H", "O"], masses=True)
-    command: list[str | Path] = [
-        BIN / "mpiexec",
-        "-n",
-        f"{ranks}",
-        BIN / "lmp",
-        "-in",
-        HERE / "in.water-npt",
-    ]
-    for name, value in settings.items():
-        command += ["-var", name, f"{value}"]
-    environment = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
-    subprocess.run([*command, "-log", "log"], cwd=folder, env=environment, check=True)
-    return LogFile(folder / "log")
+    log = folder / "log"
+    steps = 2 * settings["steps"]
+    log.write_text(run_long(HERE / "in.water-npt", folder, ranks, settings, steps))
+    return LogFile(log)
 
 
 def draw(log: LogFile, file: Path) -> None:

@@ -5,18 +5,29 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import tempfile
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 
 from uma_md.build import BuildError, find_tool
+from uma_md.progress import Progress
 
 LONGEST = 3600  # seconds
 ADVICE = "'uma-md doctor' says what to mend"
+_NONE: Mapping[str, object] = MappingProxyType({})
 
 
 class LaunchError(RuntimeError):
-    """LAMMPS could not be started, or ended with an error; the text is one sentence."""
+    """A program could not be started, or ended with an error; the text is one sentence."""
+
+
+def _unseen(line: str) -> None:
+    """Whoever watches nothing."""
 
 
 def find_lammps() -> tuple[Path, Path]:
@@ -42,21 +53,89 @@ def oversubscribing() -> dict[str, str]:
     return {**policies, **os.environ}
 
 
+def run_program(
+    command: Sequence[str | Path],
+    folder: Path,
+    environment: Mapping[str, str],
+    seconds: float = LONGEST,
+    watch: Callable[[str], None] = _unseen,
+) -> subprocess.CompletedProcess[str]:
+    """Run a program with all that it starts; none of these is left when it returns.
+
+    Parameters
+    ----------
+    command, folder, environment
+    seconds
+        How long it may take.
+    watch
+        Takes each line of the standard output as it comes.
+
+    Raises
+    ------
+    OSError
+        When it cannot be started.
+    LaunchError
+        When it takes longer.
+    """
+    with tempfile.TemporaryFile("w+", errors="replace") as errors:
+        process = subprocess.Popen(
+            list(map(str, command)),
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+        late = threading.Event()
+        limit = threading.Timer(seconds, lambda: (late.set(), _end(process)))
+        limit.start()
+        lines = []
+        try:
+            for line in process.stdout or []:
+                lines.append(line)
+                watch(line)
+            process.wait()
+        finally:
+            limit.cancel()
+            _end(process)
+        if late.is_set():
+            raise LaunchError(f"the run must end within {seconds:g} s, found it running")
+        errors.seek(0)
+        printed = "".join(lines), errors.read()
+    return subprocess.CompletedProcess(process.args, process.returncode, *printed)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End a program and all that it started, which are of one group."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
 def run_lammps(
-    script: str, folder: Path, ranks: int, threads: int | None = None, *words: str
+    script: str | Path,
+    folder: Path,
+    ranks: int,
+    threads: int | None = None,
+    settings: Mapping[str, object] = _NONE,
+    watch: Callable[[str], None] = _unseen,
 ) -> str:
     """Run a script in a folder, and return what LAMMPS prints; it leaves no log there.
 
     Parameters
     ----------
     script
-        Commands, or the name of a script of the folder.
+        Commands, or the path of a script, seen from the folder.
     folder
     ranks
     threads
         Of each rank, as ``OMP_NUM_THREADS``; as the environment says if None.
-    words
-        More arguments of ``lmp``.
+    settings
+        Values for variables of the script.
+    watch
+        Takes each line as it is printed.
 
     Raises
     ------
@@ -67,30 +146,35 @@ def run_lammps(
     environment = oversubscribing()
     if threads is not None:
         environment["OMP_NUM_THREADS"] = str(threads)
+    words = [word for name, value in settings.items() for word in ("-var", name, f"{value}")]
     with tempfile.TemporaryDirectory() as scratch:
-        path: Path | str = script
-        if "\n" in script:
+        path = script
+        if "\n" in str(script):
             path = Path(scratch) / "in.commands"
-            path.write_text(script)
-        command = [mpiexec, "-n", str(ranks), lmp, "-in", path, "-log", "none", *words]
+            path.write_text(str(script))
+        command = [mpiexec, "-n", str(ranks), lmp, "-nonbuf", "-in", path, "-log", "none", *words]
         try:
-            done = subprocess.run(
-                list(map(str, command)),
-                cwd=folder,
-                env=environment,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                stdin=subprocess.DEVNULL,
-                timeout=LONGEST,
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
+            done = run_program(command, folder, environment, watch=watch)
+        except OSError as error:
             raise LaunchError(f"LAMMPS must run on {ranks} ranks, found {error}") from error
-    text = done.stdout + done.stderr
     if done.returncode != 0 or "ERROR" in done.stdout:
+        text = done.stdout + done.stderr
         raise LaunchError(f"LAMMPS on {ranks} ranks ended with {_reason(text)}")
     return done.stdout
+
+
+def run_long(
+    script: Path, folder: Path, ranks: int, settings: Mapping[str, object], steps: int
+) -> str:
+    """Run a script of so many time steps as ``run_lammps`` does, with a bar on a terminal."""
+    with Progress(steps) as progress:
+        progress.begin(f"LAMMPS on {ranks} rank{'s' if ranks > 1 else ''}")
+
+        def watch(line: str) -> None:
+            if found := re.match(r" +(\d+) +\S", line):  # of thermodynamic output
+                progress.reach(int(found[1]))
+
+        return run_lammps(script, folder, ranks, settings=settings, watch=watch)
 
 
 def _reason(text: str) -> str:

@@ -45,7 +45,7 @@ def layouts(cores: int, accelerators: int, atoms: int) -> list[tuple[int, int]]:
 def measure_layout(folder: Path, ranks: int, threads: int, steps: int) -> Layout:
     """Run some steps of a folder."""
     try:
-        log = run_lammps(RUN, folder, ranks, threads, "-var", "steps", str(steps))
+        log = run_lammps(RUN, folder, ranks, threads, {"steps": steps})
         return Layout(ranks, threads, seconds_per_step(log))
     except LaunchError as error:
         return Layout(ranks, threads, error=str(error))

@@ -6,20 +6,15 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
-from uma_md.commands.launch import LaunchError, run_lammps
+from uma_md.commands.launch import LaunchError, run_lammps, run_program
 from uma_md.commands.setup.ipi_files import INPUT
 from uma_md.commands.setup.lammps_files import RUN
-
-LONGEST = 3600  # seconds
 
 
 def run_steps(folder: Path, engine: str, steps: int, ranks: int) -> np.ndarray:
@@ -34,7 +29,7 @@ def run_steps(folder: Path, engine: str, steps: int, ranks: int) -> np.ndarray:
         copy = Path(scratch) / "run"
         shutil.copytree(folder, copy)
         if engine == "lammps":
-            return _thermo(run_lammps(RUN, copy, ranks, None, "-var", "steps", str(steps)))
+            return _thermo(run_lammps(RUN, copy, ranks, settings={"steps": steps}))
         if engine == "ipi":
             _shorten(copy, steps)
             _shell(["sh", "run.sh"], copy)
@@ -71,28 +66,11 @@ def _every_step(found: re.Match[str]) -> str:
 
 
 def _shell(command: list[str], folder: Path) -> str:
-    """Run a command with all that it starts, with this Python's programs first on the path."""
+    """Output of a command, with this Python's programs first on the path."""
     programs = Path(sys.executable).parent
     environment = os.environ | {"PATH": f"{programs}{os.pathsep}{os.environ.get('PATH', '')}"}
-    process = subprocess.Popen(
-        command,
-        cwd=folder,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        start_new_session=True,
-    )
-    try:
-        output, _ = process.communicate(timeout=LONGEST)
-    except subprocess.TimeoutExpired as error:
-        raise LaunchError(f"the run must end within {LONGEST} s, found it running") from error
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-    if process.returncode != 0:
-        last = (output.strip().splitlines() or ["no output"])[-1]
+    done = run_program(command, folder, environment)
+    if done.returncode != 0:
+        last = ((done.stdout + done.stderr).strip().splitlines() or ["no output"])[-1]
         raise LaunchError(f"the run ended with: {last[:500]}")
-    return output
+    return done.stdout

@@ -15,7 +15,19 @@ from uma_md.system import default_spin
 
 ISOTOPE = 4.5  # u: lighter than this is hydrogen, deuterium, tritium or helium
 FEWEST_CUBED = 2.0  # angstrom^3 per atom, less than in any solid
+MOSTLY_METAL = 0.5  # share of metal atoms that frameworks do not have
 CLOSE = 0.6  # angstrom: no bond is as short
+
+# What is here in words is in lammps_plugin/advice.cpp as well; a test compares.
+PURPOSES = {
+    "omol": "molecules and clusters with charge and spin, wB97M-V",
+    "omat": "inorganic materials, PBE and PBE+U",
+    "oc20": "adsorbates on metal surfaces, RPBE",
+    "oc22": "adsorbates on oxide surfaces, PBE+U",
+    "oc25": "solid-liquid interfaces, RPBE+D3",
+    "odac": "metal-organic frameworks and gases, PBE+D3",
+    "omc": "crystals of molecules, PBE+D3",
+}
 
 
 @dataclass(frozen=True)
@@ -92,6 +104,13 @@ def advise(situation: Situation) -> list[Advice]:
     return said
 
 
+def purpose(model: str, task: str) -> str:
+    """What a task of a model is for, and its level of theory; empty where not known."""
+    if model == "uma-nano":
+        return "of cheap methods, as uma-nano learned it"
+    return PURPOSES.get(task, "")
+
+
 def longest_timestep(lightest: float) -> float:
     """The longest time step that is usual for a lightest atom, fs.
 
@@ -122,8 +141,12 @@ def _is_solid(s: Situation) -> bool:
 
 
 def _is_organic(s: Situation) -> bool:
-    """Whether carbon bears hydrogen, as in frameworks and polymers."""
-    return {1, 6} <= set(s.atoms.numbers) and not s.anatomy.molecular
+    """Whether it is a framework or polymer with carbon and hydrogen, not a metal that bears some."""
+    return (
+        {1, 6} <= set(s.atoms.numbers)
+        and not s.anatomy.molecular
+        and s.anatomy.metal.mean() < MOSTLY_METAL
+    )
 
 
 def _omol_solid(s: Situation) -> dict[str, Any] | None:
@@ -144,8 +167,7 @@ def _oc20_solvent(s: Situation) -> dict[str, Any] | None:
 
 
 def _omat_dispersion(s: Situation) -> dict[str, Any] | None:
-    several = len(s.anatomy.fragments) > 1
-    return _if(s.task == "omat" and several, parts=len(s.anatomy.fragments))
+    return _if(s.task == "omat" and len(s.anatomy.fragments) > 1)
 
 
 def _molecule_without_box(s: Situation) -> dict[str, Any] | None:
@@ -250,14 +272,15 @@ RULES = (
         "omat-dispersion",
         "warning",
         _omat_dispersion,
-        "omat's reference method (PBE, PBE+U) has no dispersion, which binds the {parts} parts of "
-        "this system to each other: add D3, in LAMMPS by hybrid/overlay with dispersion/d3",
+        "omat's reference method (PBE, PBE+U) has no dispersion, which binds molecules and layers "
+        "to each other: add D3, in LAMMPS by hybrid/overlay with dispersion/d3",
     ),
     Rule(
         "molecule-without-box",
         "warning",
         _molecule_without_box,
-        "{task} was trained on periodic systems, and this is a molecule without a cell: {other}",
+        "{task} was trained on periodic systems, and this is a molecule or cluster without a "
+        "cell: {other}",
     ),
     Rule(
         "charge",

@@ -18,7 +18,7 @@ from ase.data import atomic_masses
 from ase.io import write
 
 from uma_md.commands.setup import record
-from uma_md.commands.setup.advice import Advice, Situation, advise
+from uma_md.commands.setup.advice import Advice, Situation, advise, purpose
 from uma_md.commands.setup.anatomy import Anatomy
 from uma_md.commands.setup.ase_files import write_ase
 from uma_md.commands.setup.case import (
@@ -121,17 +121,6 @@ def read_start(structure: str, wishes: Wishes) -> Start:
     return Start(atoms, charge, spin, choices, advice)
 
 
-TASKS = {
-    "omol": "molecules and clusters with charge and spin, wB97M-V",
-    "omat": "inorganic materials, PBE and PBE+U",
-    "oc20": "adsorbates on metal surfaces, RPBE",
-    "oc22": "adsorbates on oxide surfaces, PBE+U",
-    "oc25": "solid-liquid interfaces, RPBE+D3",
-    "odac": "metal-organic frameworks and gases, PBE+D3",
-    "omc": "crystals of molecules, PBE+D3",
-}
-
-
 def _why(found: Atoms, wishes: Wishes, name: str) -> str:
     if getattr(wishes, name) is not None:
         return "as given"
@@ -192,7 +181,7 @@ def make_case(start: Start, wishes: Wishes, metadata: Metadata, tasks: tuple[str
     axes = Choice("axes", "; ".join(changes), "energies do not change")
     choices = [
         Choice("model", wishes.model, _file(metadata)),
-        Choice("task", wishes.task, _level(metadata)),
+        Choice("task", wishes.task, purpose(metadata.model_id, metadata.task) or "as given"),
         *start.choices,
         *([axes] if changes else []),
         Choice("atom types", " ".join(t.symbol for t in types), _masses(atoms)),
@@ -247,13 +236,6 @@ def _file(metadata: Metadata) -> str:
     if metadata.composition is None:
         return f"{metadata.model_id}, {metadata.dtype}, for any composition"
     return f"{metadata.model_id}, {metadata.dtype}, merged for these atoms"
-
-
-def _level(metadata: Metadata) -> str:
-    """What a task is for, and its level of theory, of Meta's models."""
-    if metadata.model_id == "uma-nano":
-        return "of cheap methods, as uma-nano learned it"
-    return TASKS.get(metadata.task, "as given")
 
 
 def _masses(atoms: Atoms) -> str:
