@@ -87,6 +87,15 @@ def test_a_structure_is_checked_in_float64(tmp_path):
     assert items["force slope"]["relative"] < 1e-2
 
 
+@pytest.mark.slow
+def test_a_folder_for_ase_runs_its_five_steps(tmp_path):
+    words = ("--task", "omol", "--engine", "ase", "--model", TINY, "-o", tmp_path / "run")
+    done("setup", hydroxide_extxyz(tmp_path), *words)
+    _, items, _ = check(tmp_path / "run")
+    assert items["five steps"]["status"] == "ok"
+    assert items["five steps"]["values"]["steps"] == 5
+
+
 def spoil(path: Path, pattern: str, other: str) -> None:
     """Change one place of a file."""
     text, count = re.subn(pattern, other, path.read_text(), count=1, flags=re.MULTILINE)

@@ -7,7 +7,8 @@ import re
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import molecule
+from ase.build import bulk, molecule
+from ase.constraints import FixAtoms
 from ase.io import write
 from command_runs import (
     done,
@@ -219,7 +220,7 @@ def test_an_exported_file_is_taken_as_it_is(exported, tmp_path):
     [
         (("none.cif", "--task", "omol"), "found none of them for 'none.cif'"),
         (("H2O", "--task", "water"), "task must be one of omol, omat, oc20; found 'water'"),
-        (("cu", "--task", "omol"), "uma-nano knows the elements H, C, N, O, found Cu"),
+        (("cu", "--task", "omol"), "uma-nano for the task omol (H, C, N, O), found Cu"),
         (("H2O", "--task", "omol", "--ensemble", "npt"), "must have a box that is periodic"),
         (("H2O", "--task", "omol", "--periodic", "ab"), "needs a cell vector along a"),
         (("cu", "--task", "omat", "--periodic", "xy"), "must be none or cell vectors"),
@@ -265,3 +266,45 @@ def test_a_model_without_experts_is_exported_as_it_is(tmp_path):
     model = checkpoint("esen-tiny")
     done("setup", "H2O", "--task", "omol", "--model", model, "-o", tmp_path / "run")
     assert re.search(r"composition +any", done("info", tmp_path / "run" / "model.pt"))
+
+
+def test_atoms_are_relaxed_with_the_model_before(tmp_path):
+    ethanol = molecule("CH3CH2OH")
+    ethanol.rattle(0.1, seed=4)
+    write(tmp_path / "ethanol.xyz", ethanol, format="extxyz")
+    said = done(
+        "setup", tmp_path / "ethanol.xyz", "--task", "omol", "--relax", "-o", tmp_path / "run"
+    )
+    ((first, last),) = re.findall(r"relaxed: .* force from (\S+) to (\S+) eV/A", said)
+    assert float(first) > 1 > 0.05 >= float(last)
+    relaxed = read_structure(tmp_path / "run" / "structure.extxyz")
+    relaxed.calc = UMACalculator(tmp_path / "run" / "model.pt")
+    assert np.linalg.norm(relaxed.get_forces(), axis=1).max() == pytest.approx(
+        float(last), abs=0.01
+    )
+    assert [
+        choice["what"]
+        for choice in json.loads((tmp_path / "run" / "setup.json").read_text())["choices"]
+    ].count("relaxed") == 1
+
+
+def test_atoms_that_a_file_holds_stay_while_it_is_relaxed(tmp_path):
+    slab = read_structure(slab_poscar(tmp_path))
+    slab.set_constraint(FixAtoms(range(8)))
+    write(tmp_path / "held.vasp", slab, format="vasp", direct=True)
+    words = ("--task", "oc20", "--periodic", "ab", "--engine", "ase", "-o", tmp_path / "run")
+    said = done("setup", tmp_path / "held.vasp", *words, "--relax")
+    assert "warning: the file holds atoms where they are, and the run moves all atoms" in said
+    moved = read_structure(tmp_path / "run" / "structure.extxyz").positions - slab.positions
+    assert np.abs(moved[:8]).max() < 1e-6 < 0.01 < np.abs(moved[8:]).max()
+
+
+def test_elements_that_a_task_does_not_know_are_named_before_an_export(tmp_path):
+    write(tmp_path / "salt.cif", bulk("NaCl", "rocksalt", a=5.6, cubic=True))
+    result = uma_md("setup", tmp_path / "salt.cif", "--task", "omol", "-o", tmp_path / "run")
+    assert result.exit_code == 1
+    assert (
+        "must be known to uma-nano for the task omol (H, C, N, O), found Cl, Na: take another task"
+        in result.output
+    )
+    assert not (tmp_path / "run").exists()

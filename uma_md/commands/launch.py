@@ -90,7 +90,12 @@ def run_program(
             start_new_session=True,
         )
         late = threading.Event()
-        limit = threading.Timer(seconds, lambda: (late.set(), _end(process)))
+
+        def stop() -> None:
+            late.set()
+            _end(process)
+
+        limit = threading.Timer(seconds, stop)
         limit.start()
         lines = []
         try:
@@ -101,6 +106,7 @@ def run_program(
         finally:
             limit.cancel()
             _end(process)
+            process.communicate()
         if late.is_set():
             raise LaunchError(f"the run must end within {seconds:g} s, found it running")
         errors.seek(0)

@@ -141,7 +141,7 @@ def _is_solid(s: Situation) -> bool:
 
 
 def _is_organic(s: Situation) -> bool:
-    """Whether it is a framework or polymer with carbon and hydrogen, not a metal that bears some."""
+    """Whether it is a framework or polymer of carbon and hydrogen, not a metal that bears some."""
     return (
         {1, 6} <= set(s.atoms.numbers)
         and not s.anatomy.molecular

@@ -22,17 +22,8 @@ def write_ase(case: Case, folder: Path) -> list[str]:
 def script(case: Case) -> str:
     """Dynamics with ASE, from ``structure.extxyz``."""
     comments = "\n".join(f"{c.what}: {c.value} ({c.why})" for c in case.choices)
-    comm, extra, first = "", "", "True"
-    if case.ranks > 1:
-        comm, extra = ", comm=MPI.COMM_WORLD", "from mpi4py import MPI\n"
-        first = "MPI.COMM_WORLD.rank == 0"
+    comm = ", comm=MPI.COMM_WORLD" if case.ranks > 1 else ""
     imports, dynamics = _dynamics(case)
-    velocities = ""
-    if len(case.atoms) > 1:
-        velocities = (
-            "MaxwellBoltzmannDistribution(atoms, temperature_K=TEMPERATURE, rng=random)\n"
-            "Stationary(atoms)\n"
-        )
     return f'''"""Molecular dynamics ({case.ensemble}) with UMA, task {case.task}.
 
 {comments}
@@ -45,8 +36,8 @@ from ase import units
 from ase.io import read
 from ase.io.trajectory import Trajectory
 {imports}
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
-{extra}
+from ase.md.velocitydistribution import Stationary
+{"from mpi4py import MPI" if comm else ""}
 from uma_md import UMACalculator
 
 STEPS = int(sys.argv[1]) if len(sys.argv) > 1 else {case.steps}
@@ -57,10 +48,29 @@ PRESSURE = {case.pressure:g} * units.bar
 random = np.random.default_rng({SEED})
 atoms = read("structure.extxyz")  # its info has charge and spin
 atoms.calc = UMACalculator("model.pt"{comm})
-{velocities}
+{_velocities(case)}
 {dynamics}
 
+{_reports(case)}
+dynamics.run(STEPS)
+'''
 
+
+def _velocities(case: Case) -> str:
+    """Lines that draw velocities of the temperature, without a drift of the whole."""
+    if len(case.atoms) == 1:
+        return ""
+    return (
+        "widths = np.sqrt(units.kB * TEMPERATURE * atoms.get_masses())  # of momenta\n"
+        "atoms.set_momenta(widths[:, None] * random.standard_normal((len(atoms), 3)))\n"
+        "Stationary(atoms)\n"
+    )
+
+
+def _reports(case: Case) -> str:
+    """Lines that print energies and write the trajectory, on one rank."""
+    first = "MPI.COMM_WORLD.rank == 0" if case.ranks > 1 else "True"
+    return f'''
 def report():
     """Print a line: step, energies in eV, temperature in K."""
     line = dynamics.nsteps, atoms.get_potential_energy(), atoms.get_total_energy()
@@ -69,11 +79,9 @@ def report():
 
 if {first}:
     print("    step   potential energy       total energy  temperature")
-    dynamics.attach(report, interval=10)
+    dynamics.attach(report, interval=max(1, min(10, STEPS)))
     trajectory = Trajectory("trajectory.traj", "w", atoms, properties=["energy", "forces"])
-    dynamics.attach(trajectory, interval={max(1, case.steps // 100)})
-dynamics.run(STEPS)
-'''
+    dynamics.attach(trajectory, interval={max(1, case.steps // 100)})'''
 
 
 def _dynamics(case: Case) -> tuple[str, str]:

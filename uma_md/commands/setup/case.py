@@ -67,6 +67,8 @@ class Wishes:
         How often to repeat the structure along its cell vectors.
     all_experts
         Whether the model's file is to serve any composition.
+    relax
+        Whether to relax the structure with the model at first.
     """
 
     task: str
@@ -85,6 +87,7 @@ class Wishes:
     periodic: str | None = None
     repeat: tuple[int, int, int] = (1, 1, 1)
     all_experts: bool = False
+    relax: bool = False
 
     def __post_init__(self) -> None:
         for name, unit in (("temperature", "K"), ("timestep", "fs")):

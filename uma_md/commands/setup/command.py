@@ -49,6 +49,9 @@ from uma_md.files.arguments import FILE
     help="Repeat the structure along its cell vectors.",
 )
 @click.option(
+    "--relax", is_flag=True, help="Relax the atoms with the model before, in the cell as it is."
+)
+@click.option(
     "--all-experts", is_flag=True, help="A larger model file that serves any composition."
 )
 @click.option(

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import psutil
 import torch
 from ase import Atoms
+from ase.constraints import FixAtoms
 from ase.data import atomic_masses
 from ase.io import write
 
@@ -33,10 +34,11 @@ from uma_md.commands.setup.case import (
 from uma_md.commands.setup.geometry import complete, standard_form
 from uma_md.commands.setup.ipi_files import write_ipi
 from uma_md.commands.setup.lammps_files import write_lammps
+from uma_md.commands.setup.relaxation import relax
 from uma_md.commands.setup.systems import load_system, set_periodic
 from uma_md.export import STEPS, export
 from uma_md.files import exported
-from uma_md.files.metadata import Metadata
+from uma_md.files.metadata import Metadata, name_elements
 from uma_md.files.whole_file import check_output
 from uma_md.hub.download import resolve
 from uma_md.loading import UMASource
@@ -54,6 +56,10 @@ from uma_md.system import (
 
 ATOMS_PER_RANK = 20  # fewer, and ranks wait for each other
 NEUTRAL = "taken as neutral, since neither the structure nor --charge says otherwise"
+HELD = (
+    "the file holds atoms where they are, and the run moves all atoms: to hold some in LAMMPS, "
+    "give 'group mobile id ...' in in.run, and let 'velocity' and 'fix' act on it instead of all"
+)
 
 
 class Start(NamedTuple):
@@ -87,6 +93,9 @@ def setup(structure: str, wishes: Wishes, output: Path, report: Callable[[str], 
     start = read_start(structure, wishes)
     with _whole_folder(output) as folder:
         metadata, tasks = put_model(start, wishes, folder / record.MODEL)
+        if wishes.relax:
+            atoms, choice = relax(start.atoms, folder / record.MODEL, start.charge, start.spin)
+            start = start._replace(atoms=atoms, choices=[*start.choices, choice])
         case = make_case(start, wishes, metadata, tasks)
         write_folder(case, wishes.engine, folder, output.absolute().name)
     for choice in case.choices:
@@ -105,6 +114,7 @@ def read_start(structure: str, wishes: Wishes) -> Start:
     atoms = Atoms(found.numbers, found.positions, cell=found.cell, pbc=found.pbc)
     if found.has("masses"):
         atoms.set_masses(found.get_masses())
+    atoms.set_constraint([held for held in found.constraints if isinstance(held, FixAtoms)])
     if wishes.repeat != (1, 1, 1):
         atoms = complete(atoms) * wishes.repeat
     options = RunOptions(charge=wishes.charge, spin=wishes.spin)
@@ -116,6 +126,8 @@ def read_start(structure: str, wishes: Wishes) -> Start:
         Choice("spin multiplicity", f"{spin}", _why(found, wishes, "spin")),
     ]
     advice = [Advice("moments", "warning", text) for text in unread_moments(found, options)]
+    if found.constraints:
+        advice.append(Advice("constraints", "warning", HELD))
     if "occupancy" in found.info:
         atoms.info["occupancy"] = found.info["occupancy"]
     return Start(atoms, charge, spin, choices, advice)
@@ -147,6 +159,7 @@ def put_model(start: Start, wishes: Wishes, path: Path) -> tuple[Metadata, tuple
         shutil.copyfile(source, path)
         return metadata, (metadata.task,)
     opened = UMASource(source)
+    _check_known(start.atoms, opened, wishes)
     merge_for = None
     if opened.config.num_experts and not wishes.all_experts:
         merge_for = formula(count_elements(start.atoms.numbers))
@@ -161,9 +174,19 @@ def put_model(start: Start, wishes: Wishes, path: Path) -> tuple[Metadata, tuple
             wishes.dtype,
             progress=progress,
         )
-    metadata = exported.read_metadata(path)
-    metadata.check_elements(start.atoms.numbers)
-    return metadata, tuple(opened.tasks)
+    return exported.read_metadata(path), tuple(opened.tasks)
+
+
+def _check_known(atoms: Atoms, source: UMASource, wishes: Wishes) -> None:
+    """Refuse elements that the task does not know, before a long export."""
+    known = source.elements(source.task(wishes.task))
+    strange = sorted(set(atoms.symbols) - set(known))
+    if strange:
+        raise ValueError(
+            f"all elements must be known to {wishes.model} for the task {wishes.task} "
+            f"({name_elements(known)}), found {', '.join(strange)}: take another task, or with "
+            "--model a model that knows them, such as uma-s-1p2p1"
+        )
 
 
 def make_case(start: Start, wishes: Wishes, metadata: Metadata, tasks: tuple[str, ...]) -> Case:
