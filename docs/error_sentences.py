@@ -16,6 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "troubleshooting.md"
 GAP = "…"
+TWICE = "lammps_plugin/advice.cpp"  # its sentences are those of uma_md/commands/setup/advice.py
 SAYING = re.compile(r"(Error|Exception|Unknowable|Disconnected|Remark|refuse|abort|warn)$")
 SPEAKERS = re.compile(r"sentence|explain|unreach|unread|reason|missing")  # functions
 SOUNDS_SO = re.compile(r"\bmust\b|, found |\bcannot be\b|^; use ")
@@ -113,7 +114,8 @@ def sources() -> list[str]:
     folders = ("uma_md", "ipi_driver", "lammps_plugin")
     found = (path for name in folders for path in (ROOT / name).rglob("*.*"))
     kinds = {".py", ".cpp", ".h"}
-    return sorted(path.relative_to(ROOT).as_posix() for path in found if path.suffix in kinds)
+    names = (path.relative_to(ROOT).as_posix() for path in found if path.suffix in kinds)
+    return sorted(name for name in names if name != TWICE)
 
 
 def lists(page: str) -> dict[str, list[str]]:

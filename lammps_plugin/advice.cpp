@@ -186,7 +186,8 @@ std::string say(const Rule &rule, const Situation &s)
 {
   using fmt::arg;
   const bool odd = electrons(s) % 2 != 0;
-  return fmt::format(fmt::runtime(rule.sentence), arg("task", s.task), arg("charge", s.charge),
+  return "pair_style uma: " +
+         fmt::format(fmt::runtime(rule.sentence), arg("task", s.task), arg("charge", s.charge),
                      arg("spin", s.spin), arg("electrons", electrons(s)),
                      arg("kind", odd ? "odd" : "even"), arg("ends", odd ? "even" : "odd"),
                      arg("step", s.timestep.value_or(0.0)), arg("symbol", s.lightest_symbol),

@@ -24,6 +24,7 @@ struct Situation {
   std::string lightest_symbol;
 };
 
+// A sentence for LAMMPS, and the rule that gave it.
 struct Advice {
   std::string rule, text;
 };

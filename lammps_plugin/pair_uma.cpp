@@ -375,8 +375,7 @@ void PairUMA::advise()
   state->advised = true;
   if (comm->me != 0) return;
   for (const auto &advice : uma::advise(situation)) {
-    if (state->warned.insert(advice.rule).second)
-      error->warning(FLERR, "pair_style uma: {}", advice.text);
+    if (state->warned.insert(advice.rule).second) error->warning(FLERR, advice.text);
   }
 }
 

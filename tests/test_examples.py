@@ -27,6 +27,9 @@ GALLERY = (
     "phonons",
     "surface-neb",
     "ammonia-inversion",
+    "gcmc",
+    "d3-overlay",
+    "screening",
     "lammps-python",
 )
 pytestmark = pytest.mark.slow
@@ -171,6 +174,32 @@ def test_the_melt_has_less_order_than_the_crystal(tmp_path):
     out = printed("melting", "--cells 6 --steps 60 --temperature 600", tmp_path / "a.png")
     (crystal,), (melt,) = numbers(out, r"crystal +(\S+)"), numbers(out, r"melt +(\S+)")
     assert 0 < 2 * crystal < melt
+
+
+@pytest.mark.lammps
+@pytest.mark.mpi
+def test_more_oxygen_comes_at_a_higher_chemical_potential(tmp_path):
+    out = printed("gcmc", "--steps 8 --potential -3 --potential 1", tmp_path / "a.png")
+    low, high = (float(word) for word in re.findall(r"coverage (\S+)", out))
+    assert low == 0
+    assert 0.05 < high <= 1
+
+
+@pytest.mark.lammps
+@pytest.mark.mpi
+def test_dispersion_reaches_farther_than_the_model(tmp_path):
+    out = printed("d3-overlay", "--gaps 14 --cutoff 10", tmp_path / "a.png")
+    (near, dispersion), (far, left) = (
+        numbers(out, rf"{place} +model (\S+), D3 (\S+) J/m2") for place in ("touching", "apart")
+    )
+    assert near > dispersion > left > 0.01
+    assert far == pytest.approx(0, abs=1e-6)
+
+
+def test_isomers_come_from_one_call(tmp_path):
+    out = printed("screening", "--copies 0", tmp_path / "a.png")
+    assert numbers(out, r"^(\d+) structures")[0] == 61
+    assert re.search(r"C2H6O +CH3CH2OH 0.00, CH3OCH3 [01]\.\d\d eV", out)
 
 
 @pytest.mark.lammps

@@ -206,6 +206,14 @@ def test_sentences_are_those_of_setup():
         assert known[name].kind == "warning"
 
 
+def test_every_warning_is_on_the_page_of_the_pair_style():
+    page = (Path(__file__).parents[1] / "docs" / "pair_style_uma.md").read_text()
+    section = page.split("## Warnings")[1].split("##")[0]
+    first = re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
+    table = SOURCE.split("const Rule RULES[] = {")[1].split("};")[0]
+    assert re.findall(r"`([\w-]+)`", " ".join(first)) == re.findall(r'\{"([\w-]+)", ', table)
+
+
 def test_tasks_and_metals_are_those_of_setup():
     table = SOURCE.split("PURPOSES[] = {")[1].split("};")[0]
     assert dict(re.findall(r'\{"(\w+)", "([^"]*)"\}', table)) == PURPOSES

@@ -35,8 +35,8 @@ def draw(potentials: list[float], found: list[np.ndarray], file: Path) -> None:
     figure, panels = plt.subplots(1, 2, figsize=(7, 3), sharey=True, layout="constrained")
     for potential, coverage in zip(potentials, found, strict=True):
         panels[0].step(np.arange(len(coverage)), coverage, label=f"{potential:g} eV")
-    panels[0].set(xlabel="step of 20 trials", ylabel="coverage")
-    panels[0].legend(fontsize=8)
+    panels[0].set(xlabel="step of 20 trials", ylabel="coverage", ylim=(-0.03, 0.7))
+    panels[0].legend(fontsize=8, ncols=2, loc="upper center")
     panels[1].plot(potentials, [second_half(coverage) for coverage in found], "o-")
     panels[1].set(xlabel="chemical potential (eV)")
     figure.savefig(file, dpi=100)

@@ -49,7 +49,7 @@ def draw(groups: dict[str, dict[str, float]], file: Path) -> None:
     for place, group in enumerate(groups.values()):
         for energy in group.values():
             axes.hlines(energy, place - 0.35, place + 0.35, lw=2)
-    axes.set_xticks(range(len(groups)), list(groups))
+    axes.set_xticks(range(len(groups)), list(groups), fontsize=8)
     axes.set_ylabel("energy above the lowest (eV)")
     figure.savefig(file, dpi=100)
 
