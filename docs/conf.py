@@ -30,6 +30,7 @@ html_title = f"uma-md {release}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_copy_source = False
+html_show_copyright = False  # LICENSE says it
 exclude_patterns = ["_ext"]
 
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]

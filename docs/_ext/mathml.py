@@ -13,13 +13,15 @@ SIMPLER = (
     (re.compile(r"\\mathrel\{([^}]*)\}"), r"{\1}"),
     (re.compile(r"\\tfrac(\d)(\d)"), r"\\frac{\1}{\2}"),
 )
+# Bars of |v|, which browsers take for relations and keep apart.
+BARS = re.compile(r"<mo([^>]*)>\|</mo>")
 
 
 def formula(text: str, as_block: bool = False) -> str:
     """MathML of a formula in LaTeX."""
     for found, simpler in SIMPLER:
         text = found.sub(simpler, text)
-    return tex2mathml(text, as_block=as_block)
+    return BARS.sub(r'<mo\1 lspace="0" rspace="0">|</mo>', tex2mathml(text, as_block=as_block))
 
 
 def _inline(translator: Any, node: nodes.math) -> None:
