@@ -23,7 +23,7 @@ def is_alive(pid: int) -> bool:
 
 
 def test_lines_are_seen_as_they_come_and_both_outputs_are_kept(tmp_path):
-    seen = []
+    seen: list[str] = []
     command = ["sh", "-c", "echo one; echo wrong >&2; echo two; exit 3"]
     ended = run_program(command, tmp_path, ENVIRONMENT, watch=seen.append)
     assert seen == ["one\n", "two\n"]
