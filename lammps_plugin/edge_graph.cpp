@@ -6,6 +6,7 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/stack.h>
@@ -55,6 +56,19 @@ void EdgeGraph::set_candidates(const Candidates &candidates)
   rows_ = index_tensor(candidates.rows, device_);
   atomic_numbers_ = index_tensor(
       by_row(candidates.atomic_numbers, candidates.rows, candidates.num_rows), device_);
+  has_remote_ = candidates.num_rows > num_owned_;
+  if (has_remote_) put_inner_first();
+}
+
+// Messages along edges between owned atoms are computed while rows of remote ones travel.
+void EdgeGraph::put_inner_first()
+{
+  const at::NoGradGuard no_grad;
+  const auto is_inner = rows_.index_select(0, candidate_senders_).lt(num_owned_);
+  const auto order =
+      at::cat({is_inner.nonzero().squeeze(1), is_inner.logical_not().nonzero().squeeze(1)});
+  candidate_receivers_ = candidate_receivers_.index_select(0, order);
+  candidate_senders_ = candidate_senders_.index_select(0, order);
 }
 
 void EdgeGraph::update(const at::Tensor &positions)
@@ -68,6 +82,7 @@ void EdgeGraph::update(const at::Tensor &positions)
   sender_atoms_ = candidate_senders_.index_select(0, within);
   receivers_ = rows_.index_select(0, receiver_atoms_);
   senders_ = rows_.index_select(0, sender_atoms_);
+  num_inner_ = has_remote_ ? senders_.lt(num_owned_).sum().item<int64_t>() : -1;
   exact_vectors_ = differences.index_select(0, within);
   vectors_ = exact_vectors_.to(dtype_);
   coincident_ = squares.eq(0.0).sum();

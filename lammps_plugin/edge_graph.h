@@ -42,6 +42,8 @@ class EdgeGraph {
 
   int64_t num_owned() const { return num_owned_; }
   int64_t num_edges() const { return vectors_.size(0); }
+  // Edges that come first and whose senders are owned, too; -1 where there are no remote rows.
+  int64_t num_inner() const { return num_inner_; }
   const at::Tensor &atomic_numbers() const { return atomic_numbers_; }    // (rows,)
   at::Tensor owned_numbers() const { return atomic_numbers_.narrow(0, 0, num_owned_); }
   const at::Tensor &vectors() const { return vectors_; }        // (edges, 3), the model's dtype
@@ -57,13 +59,15 @@ class EdgeGraph {
   double memory_usage() const;
 
  private:
+  void put_inner_first();
   [[noreturn]] void refuse_crowd(const std::string &found) const;
 
   at::Device device_;
   at::ScalarType dtype_;
   double cutoff_;
   int64_t max_neighbors_;
-  int64_t num_atoms_ = 0, num_owned_ = 0;
+  int64_t num_atoms_ = 0, num_owned_ = 0, num_inner_ = -1;
+  bool has_remote_ = false;
   at::Tensor candidate_receivers_, candidate_senders_;    // LAMMPS's indices
   at::Tensor rows_, atomic_numbers_;
   at::Tensor receiver_atoms_, sender_atoms_;    // of the edges, LAMMPS's indices

@@ -18,14 +18,23 @@ Evaluator::Evaluator(ScriptedModel &model, HaloExchange &exchange) :
 {
 }
 
+// Work that counts as the exchange's.
+template <class Work> auto Evaluator::exchanged(const Work &work)
+{
+  const Stopwatch watch(load_.exchange);
+  return work();
+}
+
 Evaluation Evaluator::operator()(const EdgeGraph &graph, EdgeStages &edges, const Plan &plan,
                                  int64_t natoms)
 {
   const at::NoGradGuard no_grad;
   natoms_ = natoms;
   traces_.clear();
+  const auto before = exchange_.traffic();
+  load_ = {.edges = graph.num_edges()};
   edges.set_edges({graph.vectors(), graph.senders(), graph.receivers(), graph.atomic_numbers(),
-                   graph.num_owned()},
+                   graph.num_owned(), /*room=*/0, graph.num_inner()},
                   plan.chunk);
   const auto x = forward(graph, edges, plan.keep);
   const auto [energies, g] = [&] {
@@ -33,6 +42,8 @@ Evaluation Evaluator::operator()(const EdgeGraph &graph, EdgeStages &edges, cons
     return edges.readout(x, graph.owned_numbers());
   }();
   reverse(edges, g);
+  load_.messages_sent = exchange_.traffic().messages_sent - before.messages_sent;
+  load_.bytes_sent = exchange_.traffic().bytes_sent - before.bytes_sent;
   return {energies, edges.gradients().to(at::kDouble)};
 }
 
@@ -45,23 +56,39 @@ Tensor Evaluator::forward(const EdgeGraph &graph, EdgeStages &edges, kernels::Ke
     x.add_(model_.embed(graph.owned_numbers()));
   }
   for (int64_t layer = 0; layer < model_.num_layers(); layer++) {
-    const auto h = exchange_.forward(edges.normalize(layer, x));
-    LayerTrace trace{x, h, {}};
-    {
-      RECORD_USER_SCOPE("messages");
-      trace.m = edges.messages(layer, h, keep);
-    }
+    const auto sent = edges.normalize(layer, x);
+    const auto transfer = exchanged([&] { return exchange_.start_forward(sent); });
+    LayerTrace trace{x, transfer->rows(), {}};
+    trace.m = messages(edges, layer, *transfer, keep);
     x = update(edges, layer, trace);
     traces_.push_back(std::move(trace));
   }
   return x;
 }
 
+// Along inner edges while rows of remote atoms travel; along the others when they are here.
+Tensor Evaluator::messages(EdgeStages &edges, int64_t layer, Transfer &transfer, kernels::Keep keep)
+{
+  Tensor m;
+  const auto add = [&](int64_t run) {
+    RECORD_USER_SCOPE("messages");
+    const Stopwatch watch(load_.messages);
+    m = edges.messages(layer, transfer.rows(), keep, run, m);
+  };
+  for (int64_t run = 0; run < edges.inner_runs(); run++) {
+    add(run);
+    exchanged([&] { transfer.test(); });
+  }
+  exchanged([&] { return transfer.wait(); });
+  add(edges.inner_runs());
+  return m;
+}
+
 Tensor Evaluator::update(EdgeStages &edges, int64_t layer, const LayerTrace &trace)
 {
   RECORD_USER_SCOPE("update");
   auto updated = edges.update(layer, trace.x, trace.m);
-  if (model_.num_balanced() > 0) balance(updated, exchange_.sum(model_.channel_sums(updated)));
+  if (model_.num_balanced() > 0) balance(updated, sum(model_.channel_sums(updated)));
   return updated;
 }
 
@@ -79,12 +106,28 @@ Tensor Evaluator::reverse_layer(EdgeStages &edges, int64_t layer, const LayerTra
                                 const Tensor &g)
 {
   const auto g_update = reverse_update(edges, layer, trace, g);
+  const auto g_h = reverse_messages(edges, layer, trace.h, g_update);
+  return edges.reverse_normalize(layer, trace.x, g_h).add_(g_update);
+}
+
+// Gradients of remote rows are complete after the edges that need these, and travel while the
+// others are computed.
+Tensor Evaluator::reverse_messages(EdgeStages &edges, int64_t layer, const Tensor &h,
+                                   const Tensor &g)
+{
   Tensor g_rows;
-  {
+  const auto add = [&](int64_t run) {
     RECORD_USER_SCOPE("messages");
-    g_rows = edges.reverse_messages(layer, trace.h, g_update);
+    const Stopwatch watch(load_.messages);
+    g_rows = edges.reverse_messages(layer, h, g, run, g_rows);
+  };
+  add(edges.inner_runs());
+  const auto transfer = exchanged([&] { return exchange_.start_reverse(g_rows); });
+  for (int64_t run = 0; run < edges.inner_runs(); run++) {
+    add(run);
+    exchanged([&] { transfer->test(); });
   }
-  return edges.reverse_normalize(layer, trace.x, exchange_.reverse(g_rows)).add_(g_update);
+  return exchanged([&] { return transfer->wait(); });
 }
 
 // Gradient with respect to x, which is that with respect to m.
@@ -96,6 +139,11 @@ Tensor Evaluator::reverse_update(EdgeStages &edges, int64_t layer, const LayerTr
   return edges.reverse_update(layer, trace.x, trace.m, g);
 }
 
+Tensor Evaluator::sum(const Tensor &part)
+{
+  return exchanged([&] { return exchange_.sum(part); });
+}
+
 // In place: recorded stages find their arguments where they gave them.
 void Evaluator::balance(Tensor &x, const Tensor &sums)
 {
@@ -105,7 +153,7 @@ void Evaluator::balance(Tensor &x, const Tensor &sums)
 // Balancing takes the mean off and adds a constant, and its reverse takes the mean off.
 void Evaluator::reverse_balance(Tensor &g)
 {
-  balance(g, exchange_.sum(model_.channel_sums(g)) + model_.targets());
+  balance(g, sum(model_.channel_sums(g)) + model_.targets());
 }
 
 }    // namespace uma

@@ -7,6 +7,7 @@
 
 #include "edge_graph.h"
 #include "halo_exchange.h"
+#include "load.h"
 #include "memory_planner.h"
 #include "scripted_model.h"
 
@@ -25,6 +26,9 @@ class Evaluator {
  public:
   Evaluator(ScriptedModel &model, HaloExchange &exchange);
 
+  // Of the last evaluation, but for the whole step.
+  const Load &load() const { return load_; }
+
   // Collective. 'plan' says what is kept of messages, and how many edges are handled at a time;
   // 'natoms' counts the atoms of the whole system.
   Evaluation operator()(const EdgeGraph &graph, kernels::EdgeStages &edges, const Plan &plan,
@@ -36,19 +40,26 @@ class Evaluator {
     at::Tensor x, h, m;
   };
 
+  template <class Work> auto exchanged(const Work &work);
   at::Tensor forward(const EdgeGraph &graph, kernels::EdgeStages &edges, kernels::Keep keep);
+  at::Tensor messages(kernels::EdgeStages &edges, int64_t layer, Transfer &transfer,
+                      kernels::Keep keep);
   at::Tensor update(kernels::EdgeStages &edges, int64_t layer, const LayerTrace &trace);
   void reverse(kernels::EdgeStages &edges, at::Tensor g);
   at::Tensor reverse_layer(kernels::EdgeStages &edges, int64_t layer, const LayerTrace &trace,
                            const at::Tensor &g);
+  at::Tensor reverse_messages(kernels::EdgeStages &edges, int64_t layer, const at::Tensor &h,
+                              const at::Tensor &g);
   at::Tensor reverse_update(kernels::EdgeStages &edges, int64_t layer, const LayerTrace &trace,
                             at::Tensor g);
+  at::Tensor sum(const at::Tensor &part);
   void balance(at::Tensor &x, const at::Tensor &sums);
   void reverse_balance(at::Tensor &g);
 
   ScriptedModel &model_;
   HaloExchange &exchange_;
   int64_t natoms_ = 0;
+  Load load_;
   std::vector<LayerTrace> traces_;
 };
 

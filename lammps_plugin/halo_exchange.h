@@ -4,12 +4,12 @@
 #ifndef UMA_HALO_EXCHANGE_H
 #define UMA_HALO_EXCHANGE_H
 
-#include "host_memory.h"
+#include "transfer.h"
 
 #include <ATen/core/Tensor.h>
 #include <cstdint>
+#include <memory>
 #include <mpi.h>
-#include <optional>
 #include <vector>
 
 namespace uma {
@@ -44,32 +44,21 @@ class HaloExchange {
 
   // All three are collective, also for ranks without rows. Where there is nothing to do they give
   // the tensor itself.
-  at::Tensor forward(const at::Tensor &owned);    // owned rows, then remote ones
-  at::Tensor reverse(const at::Tensor &all);      // owned rows + what others return
-  at::Tensor sum(const at::Tensor &part);         // over all ranks
+  std::unique_ptr<Transfer> start_forward(const at::Tensor &owned);    // to owned and remote rows
+  // To owned rows and what others return; those of 'all' are overwritten.
+  std::unique_ptr<Transfer> start_reverse(const at::Tensor &all);
+  at::Tensor sum(const at::Tensor &part);    // over all ranks
+
+  const Traffic &traffic() const { return route_.traffic; }
 
  private:
-  struct Peer {
-    int rank;
-    int64_t first;    // of its rows within a message buffer
-    int rows;
-  };
-
-  void or_end(int code) const;
   void request_rows(const std::vector<Owner> &remote);
   bool has_peers() const { return !sources_.empty() || !targets_.empty(); }
-  template <typename Work>
-  void transfer(const at::Tensor &out, const std::vector<Peer> &receivers, const at::Tensor &in,
-                const std::vector<Peer> &senders, const Work &meanwhile);
   at::Tensor gather(const at::Tensor &mine) const;
-  void send_and_receive(const at::Tensor &out, const std::vector<Peer> &receivers,
-                        const at::Tensor &in, const std::vector<Peer> &senders) const;
 
-  MPI_Comm comm_ = MPI_COMM_NULL;
+  Route route_;
   int me_ = 0, nprocs_ = 1;
-  at::Device device_;
-  std::optional<c10::Stream> copies_;    // where messages go through host memory
-  HostBuffer sent_, received_, sums_;
+  HostBuffer sums_;
   int64_t num_owned_ = 0, num_remote_ = 0;
   std::vector<Peer> sources_;    // ranks that own rows this rank needs
   std::vector<Peer> targets_;    // ranks that need rows of this rank

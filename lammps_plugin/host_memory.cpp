@@ -41,6 +41,17 @@ c10::Stream CopyToHost::stream(at::Device device)
   return c10::impl::VirtualGuardImpl(device.type()).getStreamFromGlobalPool(device);
 }
 
+void copy_to_device(const at::Tensor &target, const at::Tensor &host, c10::Stream stream)
+{
+  c10::Event arrived(stream.device_type());
+  {
+    const c10::StreamGuard on_that_stream(stream);
+    target.copy_(host, /*non_blocking=*/true);
+    arrived.record(stream);
+  }
+  arrived.block(c10::impl::VirtualGuardImpl(stream.device_type()).getStream(stream.device()));
+}
+
 at::Tensor on_host(const at::Tensor &tensor)
 {
   if (tensor.is_cpu()) return tensor;

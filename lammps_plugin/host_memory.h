@@ -27,6 +27,7 @@ class CopyToHost {
   // 'host' is pinned; both must live until the copy is done.
   CopyToHost(const at::Tensor &host, const at::Tensor &source, c10::Stream stream);
   void wait() const { done_.synchronize(); }
+  bool is_done() const { return done_.query(); }
 
   // The stream for such copies from a device.
   static c10::Stream stream(at::Device device);
@@ -34,6 +35,10 @@ class CopyToHost {
  private:
   c10::Event done_;
 };
+
+// A copy from pinned memory on that stream; what is queued on the device after it waits for it.
+// The memory of 'target' was there when something was copied to the host before.
+void copy_to_device(const at::Tensor &target, const at::Tensor &host, c10::Stream stream);
 
 // A tensor's values in the host's memory, waited for; the tensor itself where it is there already.
 at::Tensor on_host(const at::Tensor &tensor);

@@ -63,7 +63,7 @@ struct PairUMA::State {
   uma::AtomRows rows;
   uma::Result result;
   double energy_unit = 1.0;    // of LAMMPS, per eV
-  std::array<double, 2> extra{};
+  std::array<double, 10> extra{};
   bigint planned = -1;      // step of the neighbor lists that edges are planned for
   int planned_atoms = 0;    // that these lists are of, ghosts included
   bool announced = false;
@@ -83,8 +83,9 @@ PairUMA::PairUMA(LAMMPS *lmp, const uma::Node *node) : Pair(lmp), state(std::mak
   centroidstressflag = CENTROID_AVAIL;
   unit_convert_flag = utils::METAL2REAL;
   comm_forward = 2;
-  // For 'compute pair uma': times that experts were merged, and seconds that it took.
-  nextra = 2;
+  // For 'compute pair uma': times that experts were merged, and seconds that it took; then see
+  // 'report_load'.
+  nextra = int(state->extra.size());
   pvector = state->extra.data();
 }
 
@@ -427,8 +428,27 @@ void PairUMA::add_results()
   // LAMMPS adds them up over ranks, which merge side by side.
   if (comm->me == 0) {
     const auto &merges = state->potential->merges();
-    state->extra = {double(merges.count), merges.seconds};
+    state->extra[0] = double(merges.count);
+    state->extra[1] = merges.seconds;
   }
+  if (eflag_global && !modify->get_compute_by_style("^pair$").empty()) report_load();
+}
+
+// Edges, least, mean and most of the ranks; seconds in exchange, messages and the rest, means of
+// the ranks; messages and bytes that all send. LAMMPS adds the numbers up over ranks.
+void PairUMA::report_load()
+{
+  const auto &load = state->potential->load();
+  const double edges = double(load.edges), share = 1.0 / comm->nprocs;
+  double extremes[2] = {-edges, edges};
+  MPI_Allreduce(MPI_IN_PLACE, extremes, 2, MPI_DOUBLE, MPI_MAX, world);
+  const bool is_first = comm->me == 0;
+  const std::array<double, 8> report = {
+      is_first ? -extremes[0] : 0.0, edges * share,
+      is_first ? extremes[1] : 0.0,  load.exchange * share,
+      load.messages * share,         (load.step - load.exchange - load.messages) * share,
+      double(load.messages_sent),    double(load.bytes_sent)};
+  std::copy(report.begin(), report.end(), state->extra.begin() + 2);
 }
 
 void PairUMA::add_virials()

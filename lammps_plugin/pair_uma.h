@@ -49,6 +49,7 @@ class PairUMA : public Pair {
   void advise();
   void add_timestep(uma::Situation &situation) const;
   void add_results();
+  void report_load();
   void add_virials();
 };
 

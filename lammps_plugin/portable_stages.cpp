@@ -31,15 +31,28 @@ void PortableStages::set_edges(const kernels::Edges &edges, int64_t size)
   gradients_ = at::zeros_like(edges.vectors);
   chunks_.clear();
   kept_.clear();
-  const int64_t num_edges = edges.senders.numel();
-  for (int64_t first = 0; first < num_edges; first += size) {
-    const int64_t count = std::min(size, num_edges - first);
+  const int64_t num_inner = std::max<int64_t>(edges.num_inner, 0);
+  add_chunks(edges, 0, num_inner, size);
+  inner_chunks_ = int64_t(chunks_.size());
+  add_chunks(edges, num_inner, edges.senders.numel(), size);
+}
+
+void PortableStages::add_chunks(const kernels::Edges &edges, int64_t first, int64_t end,
+                                int64_t size)
+{
+  for (; first < end; first += size) {
+    const int64_t count = std::min(size, end - first);
     const auto senders = edges.senders.narrow(0, first, count);
     const auto receivers = edges.receivers.narrow(0, first, count);
     chunks_.push_back({first, count, senders, receivers, edges.vectors.narrow(0, first, count),
                        edges.atomic_numbers.index_select(0, senders),
                        edges.atomic_numbers.index_select(0, receivers)});
   }
+}
+
+std::pair<int64_t, int64_t> PortableStages::chunks_of(int64_t run) const
+{
+  return {run, run < inner_chunks_ ? run + 1 : int64_t(chunks_.size())};
 }
 
 Tensor PortableStages::zeros() const
@@ -58,16 +71,18 @@ Tensor PortableStages::embedding()
   return x;
 }
 
-Tensor PortableStages::messages(int64_t layer, const Tensor &h, Keep keep)
+Tensor PortableStages::messages(int64_t layer, const Tensor &h, Keep keep, int64_t run,
+                                const Tensor &sums)
 {
-  auto m = zeros();
-  auto &kept = kept_[layer];
-  kept.clear();
-  for (const Chunk &c : chunks_) {
+  auto m = sums.defined() ? sums : zeros();
+  const auto [first, end] = chunks_of(run);
+  for (int64_t k = first; k < end; k++) {
+    const Chunk &c = chunks_[k];
     Tensor messages;
     if (keep == Keep::All) {
-      kept.push_back(traced_messages(layer, h, c));
-      messages = kept.back().value.detach();
+      auto &kept = kept_[{layer, k}];
+      kept = traced_messages(layer, h, c);
+      messages = kept.value.detach();
     } else {
       messages =
           model_.messages(layer, h.index_select(0, c.senders), h.index_select(0, c.receivers),
@@ -88,14 +103,15 @@ Trace PortableStages::traced_messages(int64_t layer, const Tensor &h, const Chun
 }
 
 // What the forward sweep kept is used up.
-Tensor PortableStages::reverse_messages(int64_t layer, const Tensor &h, const Tensor &g)
+Tensor PortableStages::reverse_messages(int64_t layer, const Tensor &h, const Tensor &g,
+                                        int64_t run, const Tensor &sums)
 {
-  auto g_h = at::zeros_like(h);
-  auto kept = std::exchange(kept_[layer], {});
-  for (size_t k = 0; k < chunks_.size(); k++) {
+  auto g_h = sums.defined() ? sums : at::zeros_like(h);
+  const auto [first, end] = chunks_of(run);
+  for (int64_t k = first; k < end; k++) {
     const Chunk &c = chunks_[k];
-    const Trace messages =
-        kept.empty() ? traced_messages(layer, h, c) : std::exchange(kept[k], Trace());
+    const auto kept = kept_.extract({layer, k});
+    const Trace messages = kept.empty() ? traced_messages(layer, h, c) : kept.mapped();
     const auto parts = pull_back(messages, g.index_select(0, c.receivers));
     // Sums of rows that are not contiguous are an order of magnitude slower.
     g_h.index_add_(0, c.senders, parts[0].contiguous());

@@ -11,6 +11,7 @@
 #include "kernels/edge_stages.h"
 
 #include <map>
+#include <utility>
 #include <vector>
 
 namespace uma {
@@ -23,8 +24,11 @@ class PortableStages final : public kernels::EdgeStages {
   int64_t bytes_at_work() const override;
   void set_edges(const kernels::Edges &edges, int64_t chunk) override;
   at::Tensor embedding() override;
-  at::Tensor messages(int64_t layer, const at::Tensor &h, kernels::Keep keep) override;
-  at::Tensor reverse_messages(int64_t layer, const at::Tensor &h, const at::Tensor &g) override;
+  int64_t inner_runs() const override { return inner_chunks_; }
+  at::Tensor messages(int64_t layer, const at::Tensor &h, kernels::Keep keep, int64_t run,
+                      const at::Tensor &m) override;
+  at::Tensor reverse_messages(int64_t layer, const at::Tensor &h, const at::Tensor &g, int64_t run,
+                              const at::Tensor &g_h) override;
   void reverse_embedding(const at::Tensor &g) override;
   at::Tensor gradients() override { return gradients_; }
   at::Tensor normalize(int64_t layer, const at::Tensor &x) override;
@@ -42,13 +46,16 @@ class PortableStages final : public kernels::EdgeStages {
     at::Tensor senders, receivers, vectors, sender_numbers, receiver_numbers;
   };
 
-  at::Tensor zeros() const;    // of the owned rows
+  void add_chunks(const kernels::Edges &edges, int64_t first, int64_t end, int64_t size);
+  std::pair<int64_t, int64_t> chunks_of(int64_t run) const;    // first and end
+  at::Tensor zeros() const;                                    // of the owned rows
   Trace traced_messages(int64_t layer, const at::Tensor &h, const Chunk &chunk);
 
   ScriptedModel &model_;
   int64_t num_owned_ = 0;
   std::vector<Chunk> chunks_;
-  std::map<int64_t, std::vector<Trace>> kept_;    // messages by layer, chunk by chunk
+  int64_t inner_chunks_ = 0;                             // of inner edges, a run each
+  std::map<std::pair<int64_t, int64_t>, Trace> kept_;    // messages by layer and chunk
   at::Tensor gradients_;
 };
 

@@ -208,6 +208,18 @@ void Potential::set_candidates(EdgeGraph::Candidates candidates, const std::vect
 Result Potential::evaluate(const double *positions, int64_t num_atoms, bool with_atom_virials)
 {
   const kernels::Float32Products products(options_.precision);
+  load_ = {};
+  double seconds = 0.0;
+  const auto result = [&] {
+    const Stopwatch watch(seconds);
+    return evaluate_graph(positions, num_atoms, with_atom_virials);
+  }();
+  load_.step = seconds;
+  return result;
+}
+
+Result Potential::evaluate_graph(const double *positions, int64_t num_atoms, bool with_atom_virials)
+{
   graph_.update(on_device(positions, num_atoms));
   if (natoms_ > 0) {
     const auto &plan = plan_(graph_.num_edges(), *stages_);
@@ -215,6 +227,7 @@ Result Potential::evaluate(const double *positions, int64_t num_atoms, bool with
       const kernels::SideStream::Scope scope(stream_);
       return (*evaluator_)(graph_, *stages_, plan, natoms_);
     }();
+    load_ = evaluator_->load();
     return read(evaluation, num_atoms, with_atom_virials);
   }
   Result result;

@@ -73,6 +73,9 @@ class Potential {
   };
   const Merges &merges() const { return merges_; }
 
+  // Of the last evaluation.
+  const Load &load() const { return load_; }
+
   // What was chosen, one line each, for the log. Collective over 'world'.
   std::string description(MPI_Comm world) const;
   // What is served, as far as it is known here.
@@ -82,6 +85,7 @@ class Potential {
  private:
   void merge(const std::vector<int64_t> &counts);
   at::Tensor on_device(const double *positions, int64_t num_atoms);
+  Result evaluate_graph(const double *positions, int64_t num_atoms, bool with_atom_virials);
   Result read(const Evaluation &evaluation, int64_t num_atoms, bool with_atom_virials) const;
   std::string describe_devices(MPI_Comm world) const;
   std::string describe_engine() const;
@@ -100,6 +104,7 @@ class Potential {
   std::vector<int64_t> counts_;
   int64_t natoms_ = 0;
   Merges merges_;
+  Load load_;
   MemoryPlanner plan_;
   kernels::SideStream stream_;
   HostBuffer positions_;

@@ -257,4 +257,4 @@ def broken_exchange():
             plan = plan._replace(sources=[plan.sources[0]._replace(rows=0)])
         rows = torch.full((2, 3), float(WORLD.rank))
         for _ in range(3):
-            MPIExchange(ranks, plan, torch.device("cpu")).forward(rows)
+            MPIExchange(ranks, plan, torch.device("cpu")).start_forward(rows).wait()

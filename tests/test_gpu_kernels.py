@@ -31,7 +31,7 @@ from uma_md.build import find_compiler
 from uma_md.config import ModelConfig
 from uma_md.edge_stages import KernelStages
 from uma_md.evaluator import Evaluation, Evaluator
-from uma_md.exchange import Exchange, LocalExchange
+from uma_md.exchange import Arrived, Exchange, LocalExchange, Transfer
 from uma_md.graph import Graph
 from uma_md.kernels import library
 from uma_md.memory import Keep, Plan
@@ -127,11 +127,11 @@ def test_on_gpus_too_each_run_gives_the_same_bits_in_both_precisions(driver):
 class Moving(LocalExchange):
     """Puts rows elsewhere, as an exchange between ranks does."""
 
-    def forward(self, owned: torch.Tensor) -> torch.Tensor:
-        return owned.clone()
+    def start_forward(self, owned: torch.Tensor) -> Transfer:
+        return Arrived(owned.clone())
 
-    def reverse(self, rows: torch.Tensor) -> torch.Tensor:
-        return rows.clone()
+    def start_reverse(self, rows: torch.Tensor) -> Transfer:
+        return Arrived(rows.clone())
 
 
 def shortened(graph: Graph, edges: int) -> Graph:

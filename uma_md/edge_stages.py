@@ -40,11 +40,31 @@ class EdgeStages(Protocol):
     def embedding(self) -> torch.Tensor:
         """What edges add to their receivers' first features, (n, K, C)."""
 
-    def messages(self, layer: int, h: torch.Tensor) -> torch.Tensor:
-        """Summed messages of a layer, (n, K, C), from normalized features h (r, K, C)."""
+    @property
+    def inner_runs(self) -> int:
+        """Runs of inner edges, between which rows can travel; one run of all others follows."""
 
-    def reverse_messages(self, layer: int, h: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
-        """Gradient with respect to h, from that with respect to the summed messages."""
+    def messages(
+        self, layer: int, h: torch.Tensor, run: int = 0, m: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Summed messages of a layer, (n, K, C), from normalized features h (r, K, C).
+
+        Those of a run, added to the sums m of the runs before it. Inner runs read no remote row.
+        """
+
+    def reverse_messages(
+        self,
+        layer: int,
+        h: torch.Tensor,
+        g: torch.Tensor,
+        run: int = 0,
+        g_h: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Gradient with respect to h, from that with respect to the summed messages.
+
+        That of a run, added to the sums g_h of the runs before it, of which the last of the
+        forward sweep is the first. Inner runs leave remote rows alone.
+        """
 
     def reverse_embedding(self, g: torch.Tensor) -> None:
         """The same for the first features; only vectors have gradients there."""
@@ -110,8 +130,11 @@ class PortableStages:
         """Cut the edges into runs."""
         self._graph = graph
         self._keep = plan.keep is Keep.ALL
-        self._chunks = _chunks(graph, plan.chunk)
-        self._kept: dict[int, list[tuple[torch.Tensor, list[torch.Tensor]]]] = {}
+        inner, edges = max(graph.num_inner, 0), len(graph.senders)
+        self._chunks = _chunks(graph, range(inner), plan.chunk)
+        self.inner_runs = len(self._chunks)
+        self._chunks += _chunks(graph, range(inner, edges), plan.chunk)
+        self._kept: dict[tuple[int, int], tuple[torch.Tensor, list[torch.Tensor]]] = {}
         self._gradients = torch.zeros_like(graph.vectors)
 
     def embedding(self) -> torch.Tensor:
@@ -123,31 +146,46 @@ class PortableStages:
             x.index_add_(0, chunk.receivers, self.model.edge_embedding(*chunk.geometry))
         return x
 
-    def messages(self, layer: int, h: torch.Tensor) -> torch.Tensor:
+    def messages(
+        self, layer: int, h: torch.Tensor, run: int = 0, m: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Summed messages of a layer, (n, K, C), from normalized features h (r, K, C)."""
-        m = h.new_zeros((len(self._graph.systems), *h.shape[1:]))
-        kept = self._kept[layer] = []
-        for chunk in self._chunks:
+        if m is None:
+            m = h.new_zeros((len(self._graph.systems), *h.shape[1:]))
+        for number in self._chunks_of(run):
+            chunk = self._chunks[number]
             if self._keep:
                 messages, leaves = self._traced_messages(layer, h, chunk)
-                kept.append((messages, leaves))
+                self._kept[layer, number] = messages, leaves
             else:
                 messages = self.model.messages(layer, *chunk.ends(h), *chunk.geometry)
             m.index_add_(0, chunk.receivers, messages.detach())
         return m
 
-    def reverse_messages(self, layer: int, h: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
+    def reverse_messages(
+        self,
+        layer: int,
+        h: torch.Tensor,
+        g: torch.Tensor,
+        run: int = 0,
+        g_h: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """Gradient with respect to h; what the forward sweep kept is used up."""
-        g_h = torch.zeros_like(h)
-        kept = self._kept.pop(layer)
-        for chunk in self._chunks:
-            messages, leaves = kept.pop(0) if kept else self._traced_messages(layer, h, chunk)
+        g_h = torch.zeros_like(h) if g_h is None else g_h
+        for number in self._chunks_of(run):
+            chunk = self._chunks[number]
+            kept = self._kept.pop((layer, number), None)
+            messages, leaves = kept or self._traced_messages(layer, h, chunk)
             parts = torch.autograd.grad(messages, leaves, g.index_select(0, chunk.receivers))
             # Sums of rows that are not contiguous are an order of magnitude slower.
             g_h.index_add_(0, chunk.senders, parts[0].contiguous())
             g_h.index_add_(0, chunk.receivers, parts[1].contiguous())
             self._gradients[chunk.edges] += parts[2]
         return g_h
+
+    def _chunks_of(self, run: int) -> range:
+        """Numbers of a run's chunks: one of inner edges, or all others."""
+        return range(run, run + 1 if run < self.inner_runs else len(self._chunks))
 
     def reverse_embedding(self, g: torch.Tensor) -> None:
         """Add the first messages' part to the gradients."""
@@ -264,6 +302,7 @@ class KernelStages:
             graph.receivers,
             graph.atomic_numbers,
             len(graph.systems),
+            graph.num_inner,
             plan.chunk,
         )
 
@@ -271,13 +310,27 @@ class KernelStages:
         """What edges add to their receivers' first features, (n, K, C)."""
         return self._stages.embedding()
 
-    def messages(self, layer: int, h: torch.Tensor) -> torch.Tensor:
-        """Summed messages of a layer, (n, K, C), from normalized features h (r, K, C)."""
-        return self._stages.messages(layer, h, self._keep.value)
+    @property
+    def inner_runs(self) -> int:
+        """Runs of inner edges, between which rows can travel; one run of all others follows."""
+        return self._stages.inner_runs()
 
-    def reverse_messages(self, layer: int, h: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
+    def messages(
+        self, layer: int, h: torch.Tensor, run: int = 0, m: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Summed messages of a layer, (n, K, C), from normalized features h (r, K, C)."""
+        return self._stages.messages(layer, h, self._keep.value, run, m)
+
+    def reverse_messages(
+        self,
+        layer: int,
+        h: torch.Tensor,
+        g: torch.Tensor,
+        run: int = 0,
+        g_h: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """Gradient with respect to h, from that with respect to the summed messages."""
-        return self._stages.reverse_messages(layer, h, g)
+        return self._stages.reverse_messages(layer, h, g, run, g_h)
 
     def reverse_embedding(self, g: torch.Tensor) -> None:
         """Add the first messages' part to the gradients."""
@@ -357,11 +410,11 @@ def _why_not(model: Any, device: torch.device) -> str:
     return ""
 
 
-def _chunks(graph: Graph, size: int) -> list[_Chunk]:
-    """The edges of a graph in runs of a size."""
+def _chunks(graph: Graph, which: range, size: int) -> list[_Chunk]:
+    """Edges of a graph, by their numbers, in runs of a size."""
     chunks = []
-    for start in range(0, len(graph.senders), size):
-        edges = slice(start, start + size)
+    for start in which[::size]:
+        edges = slice(start, min(start + size, which.stop))
         senders, receivers = graph.senders[edges], graph.receivers[edges]
         numbers = (
             graph.atomic_numbers.index_select(0, senders),

@@ -14,7 +14,7 @@ import torch
 from torch.profiler import record_function
 
 from uma_md.edge_stages import EdgeStages
-from uma_md.exchange import Exchange
+from uma_md.exchange import Exchange, Transfer
 from uma_md.graph import Graph
 from uma_md.memory import Plan
 
@@ -83,15 +83,25 @@ class Evaluator:
             x.add_(self.model.embed(graph.atomic_numbers[: len(graph.systems)]))
         traces = []
         for layer in range(self.model.num_layers):
-            h = exchange.forward(self.edges.normalize(layer, x))
-            with record_function("messages"):
-                m = self.edges.messages(layer, h)
-            traces.append(_LayerTrace(x, h, m))
+            transfer = exchange.start_forward(self.edges.normalize(layer, x))
+            m = self._messages(layer, transfer)
+            traces.append(_LayerTrace(x, transfer.rows, m))
             with record_function("update"):
                 x = self.edges.update(layer, x, m)
                 if self.model.num_balanced:
                     self._balance(graph, x, self._channel_sums(graph, exchange, x))
         return traces, x
+
+    def _messages(self, layer: int, transfer: Transfer) -> torch.Tensor:
+        """Along inner edges while remote rows travel; along the others when these are here."""
+        edges, m = self.edges, None
+        for run in range(edges.inner_runs):
+            with record_function("messages"):
+                m = edges.messages(layer, transfer.rows, run, m)
+            transfer.test()
+        h = transfer.wait()
+        with record_function("messages"):
+            return edges.messages(layer, h, edges.inner_runs, m)
 
     def _reverse(
         self, graph: Graph, exchange: Exchange, traces: list[_LayerTrace], g: torch.Tensor
@@ -102,11 +112,24 @@ class Evaluator:
                 if self.model.num_balanced:
                     self._reverse_balance(graph, exchange, g)
                 g = self.edges.reverse_update(layer, trace.x, trace.m, g)
-            with record_function("messages"):
-                g_rows = self.edges.reverse_messages(layer, trace.h, g)
-            g = self.edges.reverse_normalize(layer, trace.x, exchange.reverse(g_rows)).add_(g)
+            g_h = self._reverse_messages(layer, exchange, trace.h, g)
+            g = self.edges.reverse_normalize(layer, trace.x, g_h).add_(g)
         with record_function("embed"):
             self.edges.reverse_embedding(g)
+
+    def _reverse_messages(
+        self, layer: int, exchange: Exchange, h: torch.Tensor, g: torch.Tensor
+    ) -> torch.Tensor:
+        """Gradients of remote rows come first, and travel while the inner edges are computed."""
+        edges = self.edges
+        with record_function("messages"):
+            g_rows = edges.reverse_messages(layer, h, g, edges.inner_runs)
+        transfer = exchange.start_reverse(g_rows)
+        for run in range(edges.inner_runs):
+            with record_function("messages"):
+                g_rows = edges.reverse_messages(layer, h, g, run, g_rows)
+            transfer.test()
+        return transfer.wait()
 
     def _channel_sums(self, graph: Graph, exchange: Exchange, x: torch.Tensor) -> torch.Tensor:
         return exchange.sum(self.model.channel_sums(x, graph.systems, len(graph.natoms)))

@@ -26,6 +26,9 @@ class Graph(NamedTuple):
         The system that each owned atom belongs to.
     natoms : (systems,)
         Atoms of each whole system, over all ranks.
+    num_inner
+        Edges that come first and whose senders are owned, too, the others' not: they need no row
+        of another rank. Negative where edges are not told apart.
     """
 
     vectors: torch.Tensor
@@ -34,6 +37,7 @@ class Graph(NamedTuple):
     atomic_numbers: torch.Tensor
     systems: torch.Tensor
     natoms: torch.Tensor
+    num_inner: int = -1
 
 
 class Edges(NamedTuple):

@@ -35,7 +35,8 @@ constexpr int64_t BLOCK_NUMBERS = 400000, SMALLEST_BLOCK = 64, LARGEST_BLOCK = 5
 // Rows by edge of a group's senders.
 constexpr int64_t GROUP_BYTES = 48 << 20;
 constexpr int64_t SENDERS_PER_TASK = 16;
-constexpr int64_t NODES = 32;    // of a block
+constexpr int64_t BLOCKS_OF_RUN = 2;    // and thread, between two looks at messages that travel
+constexpr int64_t NODES = 32;           // of a block
 
 bool has_avx2()
 {
@@ -111,8 +112,8 @@ template <class T> class CpuBackend final : public Backend<T> {
     const auto block =
         std::clamp(BLOCK_NUMBERS / constants.ends.width, SMALLEST_BLOCK, LARGEST_BLOCK);
     const auto group = GROUP_BYTES / int64_t(width * sizeof(T));
-    return order_on_cpu(edges.senders, edges.receivers, edges.num_owned, int(block),
-                        int(std::max(group, block)));
+    return order_on_cpu(edges, int(block), int(std::max(group, block)),
+                        int(BLOCKS_OF_RUN * block * concurrency()));
   }
 
   int concurrency() const override { return at::get_num_threads(); }

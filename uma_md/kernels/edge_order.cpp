@@ -18,34 +18,63 @@
 namespace uma::kernels {
 namespace {
 
-at::Tensor first_edges(const at::Tensor &receivers, int64_t num_owned)
+int64_t num_inner(const Edges &edges)
 {
-  auto starts = at::zeros({num_owned + 1}, receivers.options());
+  return std::max<int64_t>(edges.num_inner, 0);
+}
+
+// 2 where some edges are inner and some are not.
+int num_parts(const Edges &edges)
+{
+  return 0 < num_inner(edges) && edges.num_inner < edges.senders.numel() ? 2 : 1;
+}
+
+// What edges are sorted by, int32: the receiver; of edges that come after others, behind all these.
+at::Tensor keys_of(const Edges &edges)
+{
+  auto keys = edges.receivers.to(at::kInt).contiguous();
+  if (num_parts(edges) == 1) return keys;
+  const int64_t inner = num_inner(edges);
+  keys.narrow(0, inner, keys.numel() - inner).add_(edges.num_owned);
+  return keys;
+}
+
+at::Tensor first_edges(const at::Tensor &keys, int64_t num_keys)
+{
+  auto starts = at::zeros({num_keys + 1}, keys.options());
   int *start = starts.data_ptr<int>();
-  const int *receiver = receivers.data_ptr<int>();
-  for (int64_t e = 0; e < receivers.numel(); e++) start[receiver[e] + 1]++;
-  std::partial_sum(start, start + num_owned + 1, start);
+  const int *key = keys.data_ptr<int>();
+  for (int64_t e = 0; e < keys.numel(); e++) start[key[e] + 1]++;
+  std::partial_sum(start, start + num_keys + 1, start);
   return starts;
 }
 
-std::vector<EdgeOrder::Block> cut(const int *starts, int num_owned, int most)
+std::vector<EdgeOrder::Block> cut(const int *all_starts, int num_owned, int parts, int most)
 {
   std::vector<EdgeOrder::Block> blocks;
-  for (int first = 0; first < num_owned;) {
-    int end = first + 1;
-    while (end < num_owned && starts[end + 1] - starts[first] <= most) end++;
-    if (starts[end] > starts[first]) blocks.push_back({first, end, starts[first], starts[end]});
-    first = end;
+  for (int part = 0; part < parts; part++) {
+    const int *starts = all_starts + part * num_owned;
+    for (int first = 0; first < num_owned;) {
+      int end = first + 1;
+      while (end < num_owned && starts[end + 1] - starts[first] <= most) end++;
+      if (starts[end] > starts[first])
+        blocks.push_back({first, end, starts[first], starts[end], part});
+      first = end;
+    }
   }
   return blocks;
 }
 
-std::vector<EdgeOrder::Group> gather(const std::vector<EdgeOrder::Block> &blocks, int most)
+std::vector<EdgeOrder::Group> gather(const std::vector<EdgeOrder::Block> &blocks, int inner_edges,
+                                     int most_inner, int most_others)
 {
   std::vector<EdgeOrder::Group> groups;
   for (int first = 0; first < int(blocks.size());) {
+    const bool is_inner = blocks[first].first_edge < inner_edges;
+    const int most = is_inner ? most_inner : most_others;
     int end = first + 1;
-    while (end < int(blocks.size()) && blocks[end].end_edge - blocks[first].first_edge <= most)
+    while (end < int(blocks.size()) && blocks[end].part == blocks[first].part &&
+           blocks[end].end_edge - blocks[first].first_edge <= most)
       end++;
     groups.push_back({first, end, blocks[first].first_edge, blocks[end - 1].end_edge, {}, {}});
     first = end;
@@ -82,24 +111,33 @@ void check_number(int64_t num_edges)
   }
 }
 
+int count_inner(const std::vector<EdgeOrder::Group> &groups, int64_t inner_edges)
+{
+  return int(std::count_if(groups.begin(), groups.end(),
+                           [=](const auto &group) { return group.first_edge < inner_edges; }));
+}
+
 }    // namespace
 
-EdgeOrder order_on_cpu(const at::Tensor &senders, const at::Tensor &receivers, int64_t num_owned,
-                       int block, int group)
+EdgeOrder order_on_cpu(const Edges &edges, int block, int group, int inner_group)
 {
-  check_number(senders.numel());
+  check_number(edges.senders.numel());
   EdgeOrder order;
-  order.senders = senders.to(at::kInt).contiguous();
-  order.receivers = receivers.to(at::kInt).contiguous();
-  const int *receiver = order.receivers.data_ptr<int>();
-  if (!std::is_sorted(receiver, receiver + order.receivers.numel())) {
-    order.permutation = at::argsort(order.receivers, /*stable=*/true, 0, false);
+  order.senders = edges.senders.to(at::kInt).contiguous();
+  order.receivers = edges.receivers.to(at::kInt).contiguous();
+  auto keys = keys_of(edges);
+  const int *key = keys.data_ptr<int>();
+  if (!std::is_sorted(key, key + keys.numel())) {
+    order.permutation = at::argsort(keys, /*stable=*/true, 0, false);
+    keys = keys.index_select(0, order.permutation);
     order.senders = order.senders.index_select(0, order.permutation);
     order.receivers = order.receivers.index_select(0, order.permutation);
   }
-  order.starts = first_edges(order.receivers, num_owned);
-  order.blocks = cut(order.starts.data_ptr<int>(), int(num_owned), block);
-  order.groups = gather(order.blocks, group);
+  const int parts = num_parts(edges);
+  order.starts = first_edges(keys, parts * edges.num_owned);
+  order.blocks = cut(order.starts.data_ptr<int>(), int(edges.num_owned), parts, block);
+  order.groups = gather(order.blocks, int(num_inner(edges)), inner_group, group);
+  order.inner_groups = count_inner(order.groups, num_inner(edges));
   for (const auto &b : order.blocks) {
     order.largest_block = std::max(order.largest_block, b.end_edge - b.first_edge);
   }
@@ -113,26 +151,31 @@ EdgeOrder order_on_cpu(const at::Tensor &senders, const at::Tensor &receivers, i
   return order;
 }
 
-EdgeOrder order_on_gpu(const at::Tensor &senders, const at::Tensor &receivers, int64_t num_owned,
-                       int64_t num_rows, int block, int64_t room)
+EdgeOrder order_on_gpu(const Edges &edges, int block)
 {
-  const int64_t num_edges = std::max(senders.numel(), room);
+  const int64_t num_edges = std::max(edges.senders.numel(), edges.room);
+  const int64_t num_rows = edges.atomic_numbers.numel();
   check_number(num_edges);
   EdgeOrder order;
-  std::tie(order.receivers, order.permutation) =
-      at::sort(receivers.to(at::kInt), /*stable=*/true, 0, false);
-  order.senders = senders.to(at::kInt).index_select(0, order.permutation);
-  order.starts = first_of_each(order.receivers, num_owned);
+  at::Tensor keys;
+  std::tie(keys, order.permutation) = at::sort(keys_of(edges), /*stable=*/true, 0, false);
+  order.senders = edges.senders.to(at::kInt).index_select(0, order.permutation);
+  const int parts = num_parts(edges);
+  order.receivers =
+      parts == 1 ? keys : edges.receivers.to(at::kInt).index_select(0, order.permutation);
+  order.starts = first_of_each(keys, parts * edges.num_owned);
   const auto [sorted, by_sender] = at::sort(order.senders, /*stable=*/true, 0, false);
   order.by_sender = by_sender.to(at::kInt);
   order.sender_starts = first_of_each(sorted, num_rows);
   order.num_rows = int(num_rows);
-  const int end_of_all = int(num_edges);
-  for (int first = 0; first < end_of_all; first += block) {
-    const int number = int(order.blocks.size()), end = std::min(end_of_all - first, block) + first;
-    order.blocks.push_back({0, int(num_owned), first, end});
+  const int end_of_all = int(num_edges), inner = int(num_inner(edges));
+  for (int first = 0, end; first < end_of_all; first = end) {
+    const int number = int(order.blocks.size()), stop = first < inner ? inner : end_of_all;
+    end = std::min(stop - first, block) + first;
+    order.blocks.push_back({0, int(edges.num_owned), first, end, first < inner ? 0 : parts - 1});
     order.groups.push_back({number, number + 1, first, end, {}, {}});
   }
+  order.inner_groups = count_inner(order.groups, inner);
   order.largest_block = std::min(end_of_all, block);
   return order;
 }

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: MIT
 // In which order edges are handled: sorted by receiver and cut into blocks; blocks in groups, in
-// which edges are summed by sender.
+// which edges are summed by sender. Edges that need no rows of remote atoms come before the others
+// where they are told apart; each of the two parts is sorted by itself.
 
 #ifndef UMA_KERNELS_EDGE_ORDER_H
 #define UMA_KERNELS_EDGE_ORDER_H
+
+#include "edge_stages.h"
 
 #include <ATen/core/Tensor.h>
 #include <vector>
@@ -14,6 +17,7 @@ struct EdgeOrder {
   struct Block {
     int first_receiver, end_receiver;
     int first_edge, end_edge;
+    int part = 0;    // 1 of edges that come after others
   };
 
   // Blocks whose edges are summed onto their senders together.
@@ -26,24 +30,24 @@ struct EdgeOrder {
 
   at::Tensor permutation;           // of edges that were not sorted by receiver; else undefined
   at::Tensor senders, receivers;    // int32, in this order
-  at::Tensor starts;                // int32: first edge of each receiver, and the end
+  at::Tensor starts;                // int32: first edge of each receiver by part, and the end
   at::Tensor by_sender;             // int32, on a GPU: all edges sorted by sender
   at::Tensor sender_starts;         // int32, on a GPU: first of each row's in it, and the end
   std::vector<Block> blocks;
   std::vector<Group> groups;
+  int inner_groups = 0;     // of inner edges, which come first
   int largest_block = 0;    // edges
   int largest_group = 0;    // edges whose rows are set one by one
   int num_rows = 0;
 };
 
 // Blocks are cut at receivers and have up to 'block' edges, or those of one receiver; groups have
-// up to 'group' or one block.
-EdgeOrder order_on_cpu(const at::Tensor &senders, const at::Tensor &receivers, int64_t num_owned,
-                       int block, int group);
+// up to 'group' or one block, those of inner edges up to 'inner_group'.
+EdgeOrder order_on_cpu(const Edges &edges, int block, int group, int inner_group);
 
-// Blocks are cut anywhere, of 'room' edges where there are fewer; nothing waits for the device.
-EdgeOrder order_on_gpu(const at::Tensor &senders, const at::Tensor &receivers, int64_t num_owned,
-                       int64_t num_rows, int block, int64_t room);
+// Blocks are cut anywhere, of 'edges.room' edges where there are fewer; nothing waits for the
+// device.
+EdgeOrder order_on_gpu(const Edges &edges, int block);
 
 }    // namespace uma::kernels
 

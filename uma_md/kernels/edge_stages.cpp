@@ -97,6 +97,7 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
     num_edges_ = edges.senders.numel();
     room_ = std::max(num_edges_, edges.room);
     num_owned_ = edges.num_owned;
+    told_apart_ = edges.num_inner >= 0;
     auto vectors = edges.vectors.contiguous();
     if (order_.permutation.defined()) vectors = vectors.index_select(0, order_.permutation);
     const auto numbers = edges.atomic_numbers.to(at::kInt);
@@ -114,26 +115,27 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
 
   Tensor embedding() override
   {
-    auto out =
-        at::zeros({num_owned_, network_.sizes.coefficients(), network_.sizes.channels}, options_);
-    for_blocks([&](const Block<T> &b, int64_t, Workspace &w) {
+    auto out = sums();
+    const auto work = [&](const Block<T> &b, int64_t, Workspace &w) {
       radial(network_.first_message, b, w, w.y);
       kernels().rotate_out(constants_, constants_.first, 0, T(FIRST_MESSAGE_SCALE), b,
                            w.y.rows<T>(), out.template data_ptr<T>());
-    });
+    };
+    for (int64_t run = 0; run <= inner_runs(); run++) for_blocks(blocks(run), work);
     return out;
   }
 
-  Tensor messages(int64_t layer, const Tensor &h, Keep keep) override
+  int64_t inner_runs() const override { return order_.inner_groups; }
+
+  Tensor messages(int64_t layer, const Tensor &h, Keep keep, int64_t run, const Tensor &m) override
   {
     const MessageNetwork<T> &net = network_.layers[layer];
     Kept &kept = kept_[layer];
     kept.keep = keep;
     if (keep != Keep::Nothing) kept.p.reserve(room_, p_width(), options_);
     if (keep == Keep::All) kept.y.reserve(room_, constants_.out.width, options_);
-    auto out =
-        at::zeros({num_owned_, network_.sizes.coefficients(), network_.sizes.channels}, options_);
-    for_blocks([&](const Block<T> &b, int64_t first, Workspace &w) {
+    auto out = m.defined() ? m : sums();
+    for_blocks(blocks(run), [&](const Block<T> &b, int64_t first, Workspace &w) {
       T *p = keep != Keep::Nothing ? kept.p.rows<T>(first) : w.p.rows<T>();
       T *y = keep == Keep::All ? kept.y.rows<T>(first) : w.y.rows<T>();
       radial(net.radial, b, w, w.scale);
@@ -145,22 +147,26 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
     return out;
   }
 
-  Tensor reverse_messages(int64_t layer, const Tensor &h, const Tensor &g) override
+  // A single run sums both ends apart; of several, each adds to rows that the next ones need.
+  Tensor reverse_messages(int64_t layer, const Tensor &h, const Tensor &g, int64_t run,
+                          const Tensor &g_h) override
   {
     const auto g_out = g.contiguous();
-    auto g_receivers = at::zeros_like(h);
-    const auto g_senders = backend_->sums_ends_in_turn() ? g_receivers : at::zeros_like(h);
-    for (const auto &group : order_.groups) {
-      for_blocks(
-          group.first_block, group.end_block, [&](const Block<T> &b, int64_t first, Workspace &w) {
-            reverse_block(layer, b, first, h.template data_ptr<T>(), g_out.template data_ptr<T>(),
-                          w, group, g_receivers.template data_ptr<T>(),
-                          g_senders.template data_ptr<T>());
-          });
+    auto g_receivers = g_h.defined() ? g_h : at::zeros_like(h);
+    const bool in_turn = backend_->sums_ends_in_turn() || told_apart_;
+    const auto g_senders = in_turn ? g_receivers : at::zeros_like(h);
+    const auto [first_group, end_group] = groups(run);
+    for (int k = first_group; k < end_group; k++) {
+      const auto &group = order_.groups[k];
+      for_blocks({group.first_block, group.end_block}, [&](const Block<T> &b, int64_t first,
+                                                           Workspace &w) {
+        reverse_block(layer, b, first, h.template data_ptr<T>(), g_out.template data_ptr<T>(), w,
+                      group, g_receivers.template data_ptr<T>(), g_senders.template data_ptr<T>());
+      });
       backend_->sum_onto_senders(order_, group, int(node_width()), sender_rows_.rows<T>(),
                                  g_senders.template data_ptr<T>());
     }
-    return backend_->sums_ends_in_turn() ? g_receivers : g_receivers.add_(g_senders);
+    return in_turn ? g_receivers : g_receivers.add_(g_senders);
   }
 
   void reverse_embedding(const Tensor &g) override
@@ -269,10 +275,35 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
     }
   }
 
-  // Calls work(block, first edge, workspace) for blocks, which threads share out as they come.
-  template <class Work> void for_blocks(int first, int end, const Work &work)
+  Tensor sums() const
   {
-    share_out(first, end, int64_t(workspaces_.size()), options_.device(),
+    return at::zeros({num_owned_, network_.sizes.coefficients(), network_.sizes.channels},
+                     options_);
+  }
+
+  struct Range {
+    int first, end;
+  };
+
+  // The groups of a run: one where it is of inner edges.
+  Range groups(int64_t run) const
+  {
+    const int first = int(run);
+    return {first, run < inner_runs() ? first + 1 : int(order_.groups.size())};
+  }
+
+  Range blocks(int64_t run) const
+  {
+    const auto [first, end] = groups(run);
+    if (first == end) return {0, 0};
+    return {order_.groups[first].first_block, order_.groups[end - 1].end_block};
+  }
+
+  // Calls work(block, first edge, workspace) for blocks, which threads share out as they come. No
+  // two of them have an edge to the same receiver on a CPU, where threads would meet there.
+  template <class Work> void for_blocks(const Range &range, const Work &work)
+  {
+    share_out(range.first, range.end, int64_t(workspaces_.size()), options_.device(),
               [&](int k, int64_t thread) {
                 work(block(order_.blocks[k]), order_.blocks[k].first_edge, workspaces_[thread]);
               });
@@ -280,7 +311,12 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
 
   template <class Work> void for_blocks(const Work &work)
   {
-    for_blocks(0, int(order_.blocks.size()), work);
+    for_blocks({0, int(order_.blocks.size())}, work);
+  }
+
+  bool is_inner(const EdgeOrder::Block &b) const
+  {
+    return order_.inner_groups > 0 && b.end_edge <= order_.groups[order_.inner_groups - 1].end_edge;
   }
 
   Block<T> block(const EdgeOrder::Block &b) const
@@ -288,7 +324,7 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
     const int64_t first = b.first_edge;
     return {b.first_receiver,
             b.end_receiver,
-            order_.starts.template data_ptr<int>(),
+            order_.starts.template data_ptr<int>() + b.part * num_owned_,
             b.first_edge,
             b.end_edge - b.first_edge,
             order_.senders.data_ptr<int>() + first,
@@ -297,7 +333,7 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
             receiver_numbers_.data_ptr<int>() + first,
             {frames_.rows<T>(first), distances_.rows<T>(first), envelopes_.rows<T>(first),
              slopes_.rows<T>(first), basis_.rows<T>(first), pulls_.rows<T>(first)},
-            order_.num_rows,
+            is_inner(b) ? int(num_owned_) : order_.num_rows,
             data(order_.sender_starts),
             data(order_.by_sender)};
   }
@@ -434,6 +470,7 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
   at::TensorOptions options_;
   EdgeOrder order_;
   int64_t num_edges_ = 0, room_ = 0, num_owned_ = 0;
+  bool told_apart_ = false;    // inner edges from others
   std::array<Settled, 7> settled_;
   Tensor sender_numbers_, receiver_numbers_;
   Buffer frames_, distances_, envelopes_, slopes_, basis_, pulls_, sender_rows_;

@@ -39,6 +39,9 @@ struct Edges {
   at::Tensor atomic_numbers;        // (rows,) int64
   int64_t num_owned;                // rows that receive
   int64_t room = 0;                 // of edges: padding is worked on, and counts for nothing
+  // Edges that come first and whose senders are rows that receive, too: inner ones. The others'
+  // senders are not. Negative where edges are not told apart.
+  int64_t num_inner = -1;
 };
 
 class __attribute__((visibility("default"))) EdgeStages {
@@ -71,12 +74,22 @@ class __attribute__((visibility("default"))) EdgeStages {
   // What edges add to their receivers' first features, (owned, coefficients, channels).
   virtual at::Tensor embedding() = 0;
 
-  // Summed messages of a layer, (owned, coefficients, channels), from normalized features h (rows,
-  // ...).
-  virtual at::Tensor messages(int64_t layer, const at::Tensor &h, Keep keep) = 0;
+  // Messages are computed in runs of edges, so that rows can travel beside them: these ones, of
+  // inner edges, and one of all others. There are none of inner edges where edges are not told
+  // apart.
+  virtual int64_t inner_runs() const = 0;
 
-  // Gradient with respect to h, from that with respect to the layer's summed messages.
-  virtual at::Tensor reverse_messages(int64_t layer, const at::Tensor &h, const at::Tensor &g) = 0;
+  // Summed messages of a layer, (owned, coefficients, channels), from normalized features h (rows,
+  // ...): those of a run, added to the sums 'm' of the runs before it, undefined for the first.
+  // Runs below 'inner_runs' read no remote row of h.
+  virtual at::Tensor messages(int64_t layer, const at::Tensor &h, Keep keep, int64_t run,
+                              const at::Tensor &m) = 0;
+
+  // Gradient with respect to h, from that with respect to the layer's summed messages: that of a
+  // run, added to the sums 'g_h' of the runs before it, undefined for the first, which is the last
+  // run of the forward sweep. Runs below 'inner_runs' leave its remote rows alone.
+  virtual at::Tensor reverse_messages(int64_t layer, const at::Tensor &h, const at::Tensor &g,
+                                      int64_t run, const at::Tensor &g_h) = 0;
   virtual void reverse_embedding(const at::Tensor &g) = 0;
 
   // Derivative of the energy with respect to each edge's vector, (edges, 3), after the reverse of

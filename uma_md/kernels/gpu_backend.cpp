@@ -236,8 +236,7 @@ template <class T> class GpuBackend final : public Backend<T> {
 
   EdgeOrder order(const Edges &edges, const Constants<T> &, int64_t chunk) const override
   {
-    return order_on_gpu(edges.senders, edges.receivers, edges.num_owned,
-                        edges.atomic_numbers.numel(), int(std::max<int64_t>(chunk, 1)), edges.room);
+    return order_on_gpu(edges, int(std::max<int64_t>(chunk, 1)));
   }
 
   int concurrency() const override { return 1; }

@@ -28,18 +28,22 @@ class Holder final : public torch::CustomClassHolder {
   int64_t bytes_held() { return stages_->bytes_held(); }
   int64_t recordings() { return stages_->recordings(); }
   void set_edges(const Tensor &vectors, const Tensor &senders, const Tensor &receivers,
-                 const Tensor &atomic_numbers, int64_t num_owned, int64_t chunk)
+                 const Tensor &atomic_numbers, int64_t num_owned, int64_t num_inner, int64_t chunk)
   {
-    stages_->set_edges({vectors, senders, receivers, atomic_numbers, num_owned}, chunk);
+    stages_->set_edges({vectors, senders, receivers, atomic_numbers, num_owned, 0, num_inner},
+                       chunk);
   }
+  int64_t inner_runs() { return stages_->inner_runs(); }
   Tensor embedding() { return stages_->embedding(); }
-  Tensor messages(int64_t layer, const Tensor &h, int64_t keep)
+  Tensor messages(int64_t layer, const Tensor &h, int64_t keep, int64_t run,
+                  const std::optional<Tensor> &m)
   {
-    return stages_->messages(layer, h, Keep(keep));
+    return stages_->messages(layer, h, Keep(keep), run, m.value_or(Tensor()));
   }
-  Tensor reverse_messages(int64_t layer, const Tensor &h, const Tensor &g)
+  Tensor reverse_messages(int64_t layer, const Tensor &h, const Tensor &g, int64_t run,
+                          const std::optional<Tensor> &g_h)
   {
-    return stages_->reverse_messages(layer, h, g);
+    return stages_->reverse_messages(layer, h, g, run, g_h.value_or(Tensor()));
   }
   void reverse_embedding(const Tensor &g) { stages_->reverse_embedding(g); }
   Tensor gradients() { return stages_->gradients(); }
@@ -78,6 +82,7 @@ TORCH_LIBRARY(uma_md, library)
       .def("recordings", &Holder::recordings)
       .def("set_edges", &Holder::set_edges)
       .def("embedding", &Holder::embedding)
+      .def("inner_runs", &Holder::inner_runs)
       .def("messages", &Holder::messages)
       .def("reverse_messages", &Holder::reverse_messages)
       .def("reverse_embedding", &Holder::reverse_embedding)

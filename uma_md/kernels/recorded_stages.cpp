@@ -49,6 +49,7 @@ void RecordedStages::set_edges(const Edges &edges, int64_t chunk)
   records_ = num_edges > 0 && (small || graphs_ == Graphs::On) && !on_default_stream(device_);
   Edges padded = edges;
   padded.room = records_ ? room(num_edges) : 0;
+  if (records_) padded.num_inner = -1;
   const std::array<int64_t, 4> sizes{padded.room, edges.atomic_numbers.numel(), edges.num_owned,
                                      chunk};
   if (sizes != sizes_) recordings_.clear();
@@ -139,18 +140,24 @@ Tensor RecordedStages::embedding()
   return run({Stage::Embedding, 0}, {}, [&](const Arguments &) { return stages_->embedding(); });
 }
 
-Tensor RecordedStages::messages(int64_t layer, const Tensor &h, Keep keep)
+Tensor RecordedStages::messages(int64_t layer, const Tensor &h, Keep keep, int64_t run,
+                                const Tensor &m)
 {
+  if (!records_) return stages_->messages(layer, h, keep, run, m);
   if (keep != keep_) recordings_.clear();
   keep_ = keep;
-  return run({Stage::Messages, layer}, {h},
-             [&](const Arguments &a) { return stages_->messages(layer, a[0], keep); });
+  return this->run({Stage::Messages, layer}, {h}, [&](const Arguments &a) {
+    return stages_->messages(layer, a[0], keep, run, m);
+  });
 }
 
-Tensor RecordedStages::reverse_messages(int64_t layer, const Tensor &h, const Tensor &g)
+Tensor RecordedStages::reverse_messages(int64_t layer, const Tensor &h, const Tensor &g,
+                                        int64_t run, const Tensor &g_h)
 {
-  return run({Stage::ReverseMessages, layer}, {h, g},
-             [&](const Arguments &a) { return stages_->reverse_messages(layer, a[0], a[1]); });
+  if (!records_) return stages_->reverse_messages(layer, h, g, run, g_h);
+  return this->run({Stage::ReverseMessages, layer}, {h, g}, [&](const Arguments &a) {
+    return stages_->reverse_messages(layer, a[0], a[1], run, g_h);
+  });
 }
 
 void RecordedStages::reverse_embedding(const Tensor &g)

@@ -5,7 +5,8 @@
 // the results of a stage stay where they were, and arguments that lie elsewhere are copied to where
 // they were. A stage is recorded when it is called for the second time with the same sizes: the
 // first call takes the memory that all later ones use. Calls on torch's default stream, which
-// cannot be recorded, are made as without recordings.
+// cannot be recorded, are made as without recordings. Where work is recorded, edges are not told
+// apart: it is little, and to compute it in runs would take longer than the messages beside it.
 
 #ifndef UMA_KERNELS_RECORDED_STAGES_H
 #define UMA_KERNELS_RECORDED_STAGES_H
@@ -32,8 +33,11 @@ class RecordedStages final : public EdgeStages {
 
   void set_edges(const Edges &edges, int64_t chunk) override;
   at::Tensor embedding() override;
-  at::Tensor messages(int64_t layer, const at::Tensor &h, Keep keep) override;
-  at::Tensor reverse_messages(int64_t layer, const at::Tensor &h, const at::Tensor &g) override;
+  int64_t inner_runs() const override { return stages_->inner_runs(); }
+  at::Tensor messages(int64_t layer, const at::Tensor &h, Keep keep, int64_t run,
+                      const at::Tensor &m) override;
+  at::Tensor reverse_messages(int64_t layer, const at::Tensor &h, const at::Tensor &g, int64_t run,
+                              const at::Tensor &g_h) override;
   void reverse_embedding(const at::Tensor &g) override;
   at::Tensor gradients() override { return stages_->gradients(); }
   at::Tensor normalize(int64_t layer, const at::Tensor &x) override;

@@ -151,13 +151,19 @@ class Part:
         row_of = np.empty(len(owners), dtype=np.int64)
         row_of[self._atoms] = np.arange(len(self._atoms))
         counts = np.array([len(pairs.senders) for pairs in ends])
+        system_of = np.repeat(np.arange(len(systems)), counts)
+        shifts = np.concatenate([pairs.shifts for pairs in ends])
+        if len(self.remote):
+            order = np.argsort(owners[senders] != rank, kind="stable")
+            senders, receivers = senders[order], receivers[order]
+            shifts, system_of = shifts[order], system_of[order]
         numbers = np.concatenate([system.atomic_numbers for system in systems])
         self._candidates = candidates_of(
             len(self._atoms),
             row_of[receivers],
             row_of[senders],
-            np.concatenate([pairs.shifts for pairs in ends]),
-            np.repeat(np.arange(len(systems)), counts),
+            shifts,
+            system_of,
             device,
         )
         self._numbers = self._tensor(numbers[self._atoms].astype(np.int64))
@@ -180,7 +186,7 @@ class Part:
     def graph(
         self, positions: np.ndarray, cells: np.ndarray, cutoff: float, max_neighbors: int
     ) -> Graph:
-        """Give the edges at these positions, vectors in float64.
+        """Give the edges at these positions, vectors in float64, inner ones first.
 
         Parameters
         ----------
@@ -204,7 +210,8 @@ class Part:
             self._owned_atoms,
             Limits(cutoff, max_neighbors),
         )
-        return Graph(*edges, self._numbers, self._systems, self._tensor(self._natoms))
+        inner = int((edges.senders < len(self.owned)).sum()) if len(self.remote) else -1
+        return Graph(*edges, self._numbers, self._systems, self._tensor(self._natoms), inner)
 
     def _tensor(self, array: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(np.array(array)).to(self._device)

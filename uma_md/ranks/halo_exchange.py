@@ -3,38 +3,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from mpi4py import MPI
 from torch.profiler import record_function
 
+from uma_md.exchange import Transfer
 from uma_md.graph import add_rows
 from uma_md.ranks.agreement import FailedElsewhereError, Ranks
 from uma_md.ranks.exact_sum import decode, encode, encoded_bytes
 from uma_md.ranks.traffic import Traffic
-
-TAG = 1
-
-Call = Literal["forward", "reverse", "sum", "gather"]
-
-
-class Peer(NamedTuple):
-    """A rank that messages go to or come from.
-
-    Attributes
-    ----------
-    rank
-    first, rows
-        Where its rows begin within the buffer, and how many there are.
-    """
-
-    rank: int
-    first: int
-    rows: int
+from uma_md.ranks.transfer import (
+    Call,
+    HostBuffer,
+    MovingRows,
+    Peer,
+    Route,
+    RowMessages,
+    send_nothing,
+)
 
 
 class HaloPlan(NamedTuple):
@@ -106,7 +97,7 @@ def plan_halo(
     sources, targets = _group(wanted), _group(asked)
     asked_rows = np.empty(asked.sum(), dtype=np.int64)
     ranks.agree()
-    _send_and_receive(ranks.comm, wanted_rows, sources, asked_rows, targets)
+    RowMessages(ranks.comm, wanted_rows, sources, asked_rows, targets).wait()
     return HaloPlan(num_owned, len(remote_rows), sources, targets, torch.from_numpy(asked_rows))
 
 
@@ -128,21 +119,21 @@ class MPIExchange:
         Who sends which rows to whom.
     device
         Where the rows live.
-
-    Attributes
-    ----------
-    traffic
-        Counters of this rank since the exchange was made.
     """
 
     def __init__(self, ranks: Ranks, plan: HaloPlan, device: torch.device) -> None:
-        self.traffic = Traffic()
         self._ranks = ranks
+        self._route = Route(ranks, device, self._begin)
+        self._moving: MovingRows | None = None
         self._plan = plan._replace(sent_rows=plan.sent_rows.to(device))
         self._schedule: Schedule | None = None
         self._left: list[Call] = []
-        self._copies = None if device.type == "cpu" else torch.Stream(device)
-        self._sent, self._received, self._sums = HostBuffer(), HostBuffer(), HostBuffer()
+        self._sums = HostBuffer()
+
+    @property
+    def traffic(self) -> Traffic:
+        """Counters of this rank since the exchange was made."""
+        return self._route.traffic
 
     @contextmanager
     def step(self, schedule: Schedule) -> Iterator[None]:
@@ -163,36 +154,42 @@ class MPIExchange:
             self._abandon(schedule)
             raise
         finally:
-            self._schedule, self._left = None, []
+            self._schedule, self._left, self._moving = None, [], None
 
-    def forward(self, owned: torch.Tensor) -> torch.Tensor:
+    def start_forward(self, owned: torch.Tensor) -> Transfer:
         """Append the rows of remote atoms to the owned rows."""
         plan = self._plan
         with record_function("exchange"):
             rows = owned
             if plan.num_remote:
                 rows = owned.new_empty((plan.num_owned + plan.num_remote, *owned.shape[1:]))
-            sent = owned.index_select(0, plan.sent_rows)
+            sent, into = owned.index_select(0, plan.sent_rows), rows[plan.num_owned :]
+            ways = sent, plan.targets, into, plan.sources
+            self._moving = MovingRows(self._route, "forward", rows, *ways, lambda: rows)
+            if plan.num_remote:
+                rows[: plan.num_owned] = owned
+            return self._moving
 
-            def keep_own() -> None:
-                if plan.num_remote:
-                    rows[: plan.num_owned] = owned
+    def start_reverse(self, rows: torch.Tensor) -> Transfer:
+        """Return remote rows to their owners and add what others return: owned rows.
 
-            into = rows[plan.num_owned :]
-            self._transfer("forward", sent, plan.targets, into, plan.sources, keep_own)
-            return rows
-
-    def reverse(self, rows: torch.Tensor) -> torch.Tensor:
-        """Return remote rows to their owners and add what others return: owned rows."""
+        Those of the argument are overwritten.
+        """
         plan = self._plan
         with record_function("exchange"):
             returned = rows.new_empty((len(plan.sent_rows), *rows.shape[1:]))
             owned = rows[: plan.num_owned]
-            if plan.targets:
-                owned = owned.clone()
-            out = rows[plan.num_owned :]
-            self._transfer("reverse", out, plan.sources, returned, plan.targets)
-            return add_rows(owned, plan.sent_rows, returned) if plan.targets else owned
+
+            def add_returned() -> torch.Tensor:
+                return add_rows(owned, plan.sent_rows, returned) if plan.targets else owned
+
+            ways = rows[plan.num_owned :], plan.sources, returned, plan.targets
+            self._moving = MovingRows(self._route, "reverse", rows, *ways, add_returned)
+            return self._moving
+
+    def reverse(self, rows: torch.Tensor) -> torch.Tensor:
+        """Do the same without other work meanwhile."""
+        return self.start_reverse(rows).wait()
 
     def sum(self, values: torch.Tensor) -> torch.Tensor:
         """Sum over ranks, without rounding, so that neither their number nor order matters."""
@@ -204,7 +201,7 @@ class MPIExchange:
             sums = np.append(encode(mine.numpy()), 0)
             self._begin("sum")
             self._ranks.comm.Allreduce(MPI.IN_PLACE, sums, MPI.SUM)
-            self.traffic += Traffic(sums=1, sum_bytes=sums.nbytes)
+            self._route.traffic += Traffic(sums=1, sum_bytes=sums.nbytes)
             if sums[-1]:
                 raise FailedElsewhereError
             whole = torch.from_numpy(decode(sums[:-1]).reshape(mine.shape))
@@ -239,11 +236,13 @@ class MPIExchange:
     def _abandon(self, schedule: Schedule) -> None:
         """Take part in the calls that are left, and say in each that this rank failed."""
         comm, plan = self._ranks.comm, self._plan
+        if self._moving is not None:
+            self._moving.end()
         for call in self._left if self._ranks.size > 1 else []:
             if call == "forward":
-                _send_nothing(comm, plan.targets, plan.sources)
+                send_nothing(comm, plan.targets, plan.sources)
             elif call == "reverse":
-                _send_nothing(comm, plan.sources, plan.targets)
+                send_nothing(comm, plan.sources, plan.targets)
             elif call == "sum":
                 sums = np.zeros(encoded_bytes(schedule.summed) // 8 + 1, dtype=np.int64)
                 sums[-1] = 1
@@ -253,99 +252,8 @@ class MPIExchange:
                 mine, found = np.ones(counts[self._ranks.rank]), np.empty(counts.sum())
                 comm.Allgatherv(mine, [found, counts.tolist()])
 
-    def _transfer(
-        self,
-        call: Call,
-        out: torch.Tensor,
-        receivers: list[Peer],
-        into: torch.Tensor,
-        senders: list[Peer],
-        meanwhile: Callable[[], None] = lambda: None,
-    ) -> None:
-        """Send and receive rows, and do other work while the device copies what is sent."""
-        out = out.detach().contiguous()
-        host_out, host_in = out, into
-        if self._copies is not None and (receivers or senders):
-            host_out, host_in = self._sent.like(out), self._received.like(into)
-            # It waits for all that was queued: also for what was received to leave its buffer.
-            copied = copy_to_host(host_out, out, self._copies)
-            meanwhile()
-            copied.synchronize()
-        else:
-            meanwhile()
-        sent, received = host_out.numpy(), host_in.numpy()
-        self._begin(call)
-        is_whole = _send_and_receive(self._ranks.comm, sent, receivers, received, senders)
-        self.traffic += Traffic(
-            exchanges=1,
-            messages_sent=len(receivers),
-            messages_received=len(senders),
-            rows_sent=len(sent),
-            rows_received=len(received),
-            bytes_sent=sent.nbytes,
-            bytes_received=received.nbytes,
-        )
-        if not is_whole:
-            raise FailedElsewhereError
-        if host_in is not into:
-            into.copy_(host_in, non_blocking=True)
-
-
-class HostBuffer:
-    """Pinned memory of the host, kept from one use to the next."""
-
-    def __init__(self) -> None:
-        self._bytes = torch.empty(0, dtype=torch.uint8)
-
-    def like(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Give a part of it with the shape and type of a tensor, over the one given before."""
-        size = tensor.nbytes
-        if len(self._bytes) < size:
-            self._bytes = torch.empty(size + size // 4, dtype=torch.uint8, pin_memory=True)
-        return self._bytes[:size].view(tensor.dtype).view(tensor.shape)
-
-
-def copy_to_host(host: torch.Tensor, source: torch.Tensor, stream: torch.Stream) -> torch.Event:
-    """Copy on a stream of its own: after what is queued, and beside what comes; until an event."""
-    ready, done = torch.Event(source.device), torch.Event(source.device)
-    ready.record(torch.accelerator.current_stream(source.device))
-    stream.wait_event(ready)
-    with stream:
-        host.copy_(source, non_blocking=True)
-    done.record(stream)
-    return done
-
 
 def _group(counts: np.ndarray) -> list[Peer]:
     """Peers of a buffer that holds so many rows of each rank, rank by rank."""
     first = np.cumsum(counts) - counts
     return [Peer(int(k), int(first[k]), int(counts[k])) for k in np.flatnonzero(counts)]
-
-
-def _send_and_receive(
-    comm: MPI.Intracomm,
-    out: np.ndarray,
-    receivers: list[Peer],
-    into: np.ndarray,
-    senders: list[Peer],
-) -> bool:
-    """Send and receive rows; False where a message was empty, as from a rank that failed."""
-    requests = [
-        comm.Irecv(into[peer.first : peer.first + peer.rows], peer.rank, TAG) for peer in senders
-    ]
-    requests += [
-        comm.Isend(out[peer.first : peer.first + peer.rows], peer.rank, TAG) for peer in receivers
-    ]
-    ends = [MPI.Status() for _ in requests]
-    MPI.Request.Waitall(requests, ends)
-    return all(end.Get_count(MPI.BYTE) > 0 for end in ends[: len(senders)])
-
-
-def _send_nothing(comm: MPI.Intracomm, receivers: list[Peer], senders: list[Peer]) -> None:
-    """Send empty messages, and receive what comes, to forget it."""
-    nothing, status = np.empty(0, dtype=np.uint8), MPI.Status()
-    requests = [comm.Isend(nothing, peer.rank, TAG) for peer in receivers]
-    for peer in senders:
-        comm.Probe(peer.rank, TAG, status)
-        comm.Recv(np.empty(status.Get_count(MPI.BYTE), dtype=np.uint8), peer.rank, TAG)
-    MPI.Request.Waitall(requests)

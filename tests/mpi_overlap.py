@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: MIT
+"""Marks of a profile, for ``test_overlap.py``: what a rank computes while rows are on their way."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from mpi4py import MPI
+from mpi_cases import atoms_of, model
+from torch.profiler import ProfilerActivity, profile
+
+from uma_md import UMACalculator
+
+WORLD = MPI.COMM_WORLD
+NAMES = ("exchange", "messages", "arrived")
+
+
+class Mark(NamedTuple):
+    """A part of a step: its name, when it began and when it ended, microseconds."""
+
+    name: str
+    start: float
+    end: float
+
+
+def marks_of(found: profile) -> list[Mark]:
+    """Marks of rows and messages in the order in which they began."""
+    marks = [
+        Mark(event.name, event.time_range.start, event.time_range.end)
+        for event in found.events()
+        if event.name in NAMES
+    ]
+    return sorted(marks, key=lambda mark: mark.start)
+
+
+def overlaps():
+    """Marks of a force call by each engine, and forces of two calls, of all ranks."""
+    found = {}
+    for engine in ("portable", "kernels"):
+        atoms = atoms_of("water:32")
+        options = {"engine": engine, "chunk": 500, "device": "cpu", "comm": WORLD}
+        atoms.calc = UMACalculator(model("tiny-1p1"), "omol", dtype="float64", **options)
+        forces = [atoms.get_forces()]
+        atoms.rattle(1e-3)
+        atoms.get_forces()
+        with profile(activities=[ProfilerActivity.CPU]) as profiled:
+            atoms.positions[:] = atoms_of("water:32").positions
+            forces.append(atoms.get_forces())
+        layers = atoms.calc.metadata.num_layers
+        found[engine] = WORLD.allgather((marks_of(profiled), np.array(forces), layers))
+    return found
