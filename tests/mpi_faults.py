@@ -25,6 +25,7 @@ from uma_md.ranks import spatial
 from uma_md.ranks.agreement import Ranks
 from uma_md.ranks.decomposition import Part
 from uma_md.ranks.halo_exchange import MPIExchange, plan_halo
+from uma_md.ranks.transfer import MovingRows
 from uma_md.ranks.spatial import SpatialEvaluator
 
 
@@ -202,6 +203,7 @@ def faults_with_a_kept_division(calculator: UMACalculator) -> dict[Any, Any]:
         ("merge again", type(calculator._potential), "merge", RuntimeError),
         ("before again", UMACalculator, "_evaluate", ValueError),
         ("graph", Part, "graph", MemoryError),
+        ("rows travel", MovingRows, "test", RuntimeError),
         ("gather", MPIExchange, "gather", RuntimeError),
         ("results again", SpatialEvaluator, "_collect", TypeError),
     ]

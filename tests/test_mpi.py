@@ -273,6 +273,7 @@ def test_what_fails_on_one_rank_alone_fails_on_all(name, kind, text, found):
         ("merge again", "RuntimeError"),
         ("before again", "ValueError"),
         ("graph", "MemoryError"),
+        ("rows travel", "RuntimeError"),
         ("gather", "RuntimeError"),
         ("results again", "TypeError"),
     ],

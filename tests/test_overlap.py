@@ -30,9 +30,9 @@ __all__ = ["driver"]  # a fixture
 WIDTH = (ODD.lmax + 1) ** 2, ODD.channels
 
 
-def part(owned: int) -> Graph:
+def part(owned: int, atoms: int = 14) -> Graph:
     """What a rank sees that owns the first atoms of a cluster, inner edges first."""
-    whole = cluster(14)
+    whole = cluster(atoms)
     mine = whole.receivers < owned
     order = torch.argsort((whole.senders[mine] >= owned).byte(), stable=True)
     senders = whole.senders[mine][order]
@@ -59,7 +59,7 @@ def reverse(edges: EdgeStages, graph: Graph, h: torch.Tensor, g: torch.Tensor) -
     owned = len(graph.systems)
     g_h = edges.reverse_messages(0, h, g, edges.inner_runs)
     remote = g_h[owned:].clone()
-    g_h[owned:] = torch.nan  # they may be gone
+    g_h[owned:] = torch.nan  # they have gone
     for run in range(edges.inner_runs):
         g_h = edges.reverse_messages(0, h, g, run, g_h)
     assert g_h[owned:].isnan().all()
@@ -106,6 +106,26 @@ def test_runs_of_kernels_are_the_whole():
 def test_runs_of_kernels_for_gpus_are_the_whole(driver):
     model = make_model(ODD)
     check_runs(*(OnStandIn(model, driver).edges for _ in range(2)))
+
+
+@needs_library
+def test_runs_of_kernels_are_the_same_for_any_number_of_threads():
+    """Runs are longer with more threads; sums are not in another order for that."""
+    edges = KernelStages(make_model(ODD))
+    edges.merge()
+    graph, kept, found = part(70, 90), torch.get_num_threads(), []
+    generator = torch.Generator().manual_seed(2)
+    h = torch.randn(90, *WIDTH, generator=generator, dtype=torch.float64)
+    for threads in (1, 2, 1):
+        torch.set_num_threads(threads)
+        edges.start(graph, Plan(Keep.ALL, 100))
+        runs = edges.inner_runs
+        m = forward(edges, graph, h)
+        found.append((runs, m, reverse(edges, graph, h, m), edges.gradients()))
+    torch.set_num_threads(kept)
+    assert found[0][0] > found[1][0] > 1
+    for (_, *some), (_, *others) in zip(found, found[1:], strict=False):
+        assert all(map(torch.equal, some, others))
 
 
 @needs_library

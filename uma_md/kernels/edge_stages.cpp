@@ -147,14 +147,17 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
     return out;
   }
 
-  // A single run sums both ends apart; of several, each adds to rows that the next ones need.
+  // Threads sum both ends apart, in an order that does not depend on their number: onto the rows of
+  // senders that receive, too, in memory of its own until the last run.
   Tensor reverse_messages(int64_t layer, const Tensor &h, const Tensor &g, int64_t run,
                           const Tensor &g_h) override
   {
     const auto g_out = g.contiguous();
     auto g_receivers = g_h.defined() ? g_h : at::zeros_like(h);
-    const bool in_turn = backend_->sums_ends_in_turn() || told_apart_;
-    const auto g_senders = in_turn ? g_receivers : at::zeros_like(h);
+    const bool apart = !backend_->sums_ends_in_turn() && (!told_apart_ || run < inner_runs());
+    const int64_t rows = told_apart_ ? num_owned_ : h.size(0);
+    if (apart && (!told_apart_ || run == 0)) g_senders_ = at::zeros_like(h.narrow(0, 0, rows));
+    const auto g_senders = apart ? g_senders_ : g_receivers;
     const auto [first_group, end_group] = groups(run);
     for (int k = first_group; k < end_group; k++) {
       const auto &group = order_.groups[k];
@@ -166,7 +169,11 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
       backend_->sum_onto_senders(order_, group, int(node_width()), sender_rows_.rows<T>(),
                                  g_senders.template data_ptr<T>());
     }
-    return in_turn ? g_receivers : g_receivers.add_(g_senders);
+    if (apart && (!told_apart_ || run + 1 == inner_runs())) {
+      g_receivers.narrow(0, 0, rows).add_(g_senders);
+      g_senders_ = Tensor();
+    }
+    return g_receivers;
   }
 
   void reverse_embedding(const Tensor &g) override
@@ -472,7 +479,7 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
   int64_t num_edges_ = 0, room_ = 0, num_owned_ = 0;
   bool told_apart_ = false;    // inner edges from others
   std::array<Settled, 7> settled_;
-  Tensor sender_numbers_, receiver_numbers_;
+  Tensor sender_numbers_, receiver_numbers_, g_senders_;
   Buffer frames_, distances_, envelopes_, slopes_, basis_, pulls_, sender_rows_;
   std::vector<Workspace> workspaces_;
   std::vector<Kept> kept_;

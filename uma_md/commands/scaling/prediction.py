@@ -8,7 +8,7 @@ forces. A sum over P ranks takes ceil(log2 P) latencies.
 
 Without overlap these add up, and the slowest rank sets the time. With overlap the edges between a
 rank's own atoms are computed while its rows travel, in each of the 2 L sweeps of messages, which
-are taken to be equally long; overlap is a prediction only, no engine of uma-md does it yet.
+are taken to be equally long.
 """
 
 from __future__ import annotations

@@ -166,7 +166,7 @@ def plot(path: Path, weak: Sequence[Row], strong: Sequence[Row], title: str) -> 
         ranks = [row.counted.ranks for row in rows]
         axes.plot(ranks, [row.prediction.efficiency for row in rows], "o-", label="predicted")
         overlapped = [row.prediction.overlapped_efficiency for row in rows]
-        axes.plot(ranks, overlapped, "s--", label="predicted, with overlap (not built)")
+        axes.plot(ranks, overlapped, "s--", label="predicted, with overlap")
         for label, points in published.items():
             axes.plot(*zip(*points.items(), strict=True), ".:", label=label)
         axes.set(xlabel="ranks", ylabel="efficiency", title=name, ylim=(0, 1.05))
