@@ -25,8 +25,8 @@ from uma_md.ranks import spatial
 from uma_md.ranks.agreement import Ranks
 from uma_md.ranks.decomposition import Part
 from uma_md.ranks.halo_exchange import MPIExchange, plan_halo
-from uma_md.ranks.transfer import MovingRows
 from uma_md.ranks.spatial import SpatialEvaluator
+from uma_md.ranks.transfer import MovingRows
 
 
 def only(rank: int, there, elsewhere):

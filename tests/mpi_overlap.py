@@ -39,8 +39,15 @@ def overlaps():
     found = {}
     for engine in ("portable", "kernels"):
         atoms = atoms_of("water:32")
-        options = {"engine": engine, "chunk": 500, "device": "cpu", "comm": WORLD}
-        atoms.calc = UMACalculator(model("tiny-1p1"), "omol", dtype="float64", **options)
+        atoms.calc = UMACalculator(
+            model("tiny-1p1"),
+            "omol",
+            dtype="float64",
+            engine=engine,
+            chunk=500,
+            device="cpu",
+            comm=WORLD,
+        )
         forces = [atoms.get_forces()]
         atoms.rattle(1e-3)
         atoms.get_forces()

@@ -185,7 +185,10 @@ def test_precisions_give_what_they_promise(device):
         deepcopy(model).double(), graph._replace(vectors=graph.vectors.double())
     )
     model.to(device)
-    graph = Graph(*(part.to(device) for part in graph))
+    on_device = {
+        name: part.to(device) for name, part in graph._asdict().items() if name != "num_inner"
+    }
+    graph = Graph(**on_device)
     errors: dict[str, float] = {}
     torch.backends.cuda.matmul.fp32_precision = "tf32"
     try:

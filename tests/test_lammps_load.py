@@ -12,7 +12,7 @@ from conftest import checkpoint
 from lammps_runs import Block, run
 from structures import structure
 
-from uma_md.commands.scaling.bricks import brick_grid, brick_owners, box_of
+from uma_md.commands.scaling.bricks import box_of, brick_grid, brick_owners
 from uma_md.commands.scaling.rates import load, shape_of
 from uma_md.ranks.traffic import RowShape, Traffic, load_of
 from uma_md.system import System
