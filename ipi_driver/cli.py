@@ -107,7 +107,7 @@ def print_pes_path(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
 
 
 @click.command(cls=PlainErrors)
-@click.argument("model", type=FILE)
+@click.argument("models", metavar="MODEL...", type=FILE, nargs=-1, required=True)
 @click.option(
     "--template",
     type=FILE,
@@ -134,9 +134,10 @@ def print_pes_path(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
 @run_options
 @click.option(
     "--extras",
-    type=click.Choice(["energies", "fingerprint"]),
+    type=click.Choice(["energies", "fingerprint", "deviations", "committee"]),
     multiple=True,
-    help="Send this to i-PI as well: energies of the atoms, or what decides them.",
+    help="Send this to i-PI as well: energies of the atoms, what decides them, or of several "
+    "models the standard deviations or what each of them gives.",
 )
 @click.option(
     "--skin",
@@ -168,9 +169,13 @@ def print_pes_path(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
 )
 @click.version_option(package_name="uma-md")
 def main(
-    model: Path, template: Path, input_file: Path | None, ranks_per_bead: int, **options: Any
+    models: tuple[Path, ...],
+    template: Path,
+    input_file: Path | None,
+    ranks_per_bead: int,
+    **options: Any,
 ) -> None:
-    """Serve MODEL, a file or the name of a published model, to i-PI."""
+    """Serve MODEL, a file or the name of a published model, to i-PI; of several models the mean."""
     address = {name: options.pop(name) for name in ADDRESS_OPTIONS}
     with _ended_by_signals():
         from ipi_driver.options import Options
@@ -178,9 +183,9 @@ def main(
         from ipi_driver.wire.address import Address
 
         if input_file is not None:
-            _check(input_file, model, template, address, options)
+            _check(input_file, models, template, address, options)
             return
-        run(model, template, Options(**options), Address(**address), ranks_per_bead, _say)
+        run(models, template, Options(**options), Address(**address), ranks_per_bead, _say)
     _leave_other_ranks()
 
 
@@ -189,14 +194,14 @@ ADDRESS_OPTIONS = ("unix", "host", "port", "shm", "mpi", "mpi_name", "prefix", "
 
 def _check(
     input_file: Path,
-    model: Path,
+    models: tuple[Path, ...],
     template: Path,
     address: dict[str, Any],
     options: dict[str, Any],
 ) -> None:
     from ipi_driver.input.check import check
 
-    if not check(input_file, model, template, address, options, _say):
+    if not check(input_file, models, template, address, options, _say):
         raise ValueError("i-PI's input must be free of what is listed above as an error")
 
 

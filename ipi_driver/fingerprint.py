@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from ase import Atoms
@@ -21,6 +22,12 @@ def checkpoint_sha256(model: str | Path, metadata: Metadata) -> str:
         return metadata.source_sha256
     with resolve(model).open("rb") as file:
         return sha256(file)
+
+
+def joint_sha256(models: Sequence[str | Path], records: Sequence[Metadata]) -> str:
+    """Checksum of a model's checkpoint, or of those of a committee in their order."""
+    found = [checkpoint_sha256(*each) for each in zip(models, records, strict=True)]
+    return found[0] if len(found) == 1 else hashlib.sha256(" ".join(found).encode()).hexdigest()
 
 
 def fingerprint(

@@ -8,7 +8,8 @@ from typing import Any
 
 from uma_md.options import RunOptions
 
-EXTRAS = ("energies", "fingerprint")
+OF_COMMITTEES = ("deviations", "committee")
+EXTRAS = ("energies", "fingerprint", *OF_COMMITTEES)
 
 
 @dataclass(frozen=True)

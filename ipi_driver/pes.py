@@ -8,12 +8,13 @@ r"""UMA as a potential inside i-PI's own process or its own driver.
         -o model=water.pt,template=init.xyz
 
 Parameters are the options of ``uma-ipi``: model, template, task, charge, spin, device, dtype,
-extras, skin, and the fingerprint that they must have. i-PI finds the class through the two
-names in capitals.
+extras, skin, and the fingerprint that they must have. The models of a committee are separated by
+spaces. i-PI finds the class through the two names in capitals.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from ipi.utils.messages import info, verbosity
@@ -22,6 +23,7 @@ from ipi_driver.options import Options, whole_number
 from ipi_driver.potential import UMAPotential
 from ipi_driver.template import read_template
 from ipi_driver.wire.direct import DirectDriver
+from uma_md.committee import Models
 
 __DRIVER_NAME__ = "uma"
 __DRIVER_CLASS__ = "UMADriver"
@@ -33,7 +35,7 @@ class UMADriver(DirectDriver):
     Parameters
     ----------
     model, template
-        Paths.
+        Paths; of a committee's models several, separated by spaces.
     extras
         Names separated by spaces.
     options
@@ -52,10 +54,16 @@ class UMADriver(DirectDriver):
         for name in {"charge", "spin"} & options.keys():
             options[name] = whole_number(name, options[name])
         chosen = Options(extras=tuple(extras.split()), **options)
-        potential = UMAPotential(model, read_template(template), chosen, _say)
+        potential = UMAPotential(given_models(model), read_template(template), chosen, _say)
         potential.configure(wanted)
         potential.warm_up()
         super().__init__(potential, verbose=verbose)
+
+
+def given_models(text: str) -> Models:
+    """A model, or several that are separated by spaces, where this is not the name of a file."""
+    names = text.split()
+    return text if len(names) == 1 or Path(text).is_file() else list(names)
 
 
 def _say(sentence: str) -> None:

@@ -13,15 +13,15 @@ import numpy as np
 from ase import Atoms
 
 from ipi_driver.beads.engine import Engine, LocalEngine
-from ipi_driver.fingerprint import checkpoint_sha256, fingerprint
-from ipi_driver.options import Options, whole_number
+from ipi_driver.fingerprint import fingerprint, joint_sha256
+from ipi_driver.options import OF_COMMITTEES, Options, whole_number
 from ipi_driver.template import check_volume, compare_cells, compare_units
 from ipi_driver.units import BOHR, HARTREE
 from ipi_driver.wire.protocol import Results, Structures
+from uma_md.committee import AnyPotential, Models, deviations, listed, load_potential
 from uma_md.files.metadata import Metadata
 from uma_md.options import RunOptions
-from uma_md.potential import Potential
-from uma_md.properties import Properties
+from uma_md.properties import Properties, divided
 from uma_md.ranks.placement import pick_device
 from uma_md.system import (
     check_charge_spin,
@@ -34,14 +34,35 @@ from uma_md.system import (
 PARAMETERS = ("task", "charge", "spin", "fingerprint")
 
 
-def local_engine(model: str | Path, template: Atoms, options: Options) -> LocalEngine:
+def local_engine(model: Models, template: Atoms, options: Options) -> LocalEngine:
     """An engine on one device for the template's atoms, with nothing loaded yet."""
     device = pick_device(options.device)
 
-    def loader(task: str | None) -> Potential:
-        return Potential(model, task, options, device)
+    def loader(task: str | None) -> AnyPotential:
+        return load_potential(model, task, options, device)
 
     return LocalEngine(loader, template.numbers, template.pbc, device, options.skin)
+
+
+def deviations_in_atomic_units(found: Properties) -> dict[str, Any]:
+    """Standard deviations over a committee's members, for one structure, hartree and bohr."""
+    spread = deviations(found)
+    return {
+        "energy_std": spread.energy / HARTREE,
+        "forces_std": (spread.forces * (BOHR / HARTREE)).tolist(),
+        "largest_force_std": float(spread.forces.max()) * (BOHR / HARTREE),
+    }
+
+
+def committee_in_atomic_units(found: Properties) -> dict[str, Any]:
+    """What each member gives for one structure, in the names that i-PI's ``ffcommittee`` reads."""
+    members = found.members
+    virials = [0.5 * (one.virials[0] + one.virials[0].T) / HARTREE for one in members]
+    return {
+        "committee_pot": [float(one.energies.sum()) / HARTREE for one in members],
+        "committee_force": [(one.forces.ravel() * (BOHR / HARTREE)).tolist() for one in members],
+        "committee_virial": [virial.ravel().tolist() for virial in virials],
+    }
 
 
 @dataclass
@@ -58,7 +79,8 @@ class UMAPotential:
     Parameters
     ----------
     model
-        Path or name of the model, as its user gave it.
+        Path or name of the model, as its user gave it; or a list of models, of which energies,
+        forces and virials are means.
     template
         Gives species, periodic directions and, in ``info``, charge and spin.
     options
@@ -82,20 +104,21 @@ class UMAPotential:
 
     def __init__(
         self,
-        model: str | Path,
+        model: Models,
         template: Atoms,
         options: Options,
         report: Callable[[str], None],
         engine: Engine | None = None,
     ) -> None:
-        self._name = Path(model).name
+        self._models = listed(model)
         self._template = template
         self._options = options
         self._report = report
         self._engine: Engine = engine or local_engine(model, template, options)
         self.tally = Tally()
         self._engine.load(options.task)
-        self._checkpoint = checkpoint_sha256(model, self.metadata)
+        self._check_extras()
+        self._checkpoint = joint_sha256(self._models, self._engine.records)
         self._merge(options)
         self.describe()
         for sentence in unread_moments(template, options):
@@ -113,13 +136,16 @@ class UMAPotential:
 
     def describe(self) -> None:
         """Report what was decided."""
-        about, pbc = self.metadata, self._template.pbc
+        pbc = self._template.pbc
         axes = [axis for axis, repeats in zip("abc", pbc, strict=True) if repeats]
-        self._report(
-            f"model {self._name}: {about.model_id}, task {about.task}, charge {self.charge}, "
-            f"spin {self.spin}, {about.dtype} on {self._engine.hardware}, "
-            f"engine {self._engine.engine}, precision {self._engine.precision}"
-        )
+        if len(self._models) > 1:
+            self._report(f"committee of {len(self._models)} models, whose mean is served")
+        for name, about in zip(self._models, self._engine.records, strict=True):
+            self._report(
+                f"model {Path(name).name}: {about.model_id}, task {about.task}, charge "
+                f"{self.charge}, spin {self.spin}, {about.dtype} on {self._engine.hardware}, "
+                f"engine {self._engine.engine}, precision {self._engine.precision}"
+            )
         self._report(
             f"template: {self.natoms} atoms, {formula(count_elements(self._template.numbers))}, "
             + (f"periodic along {', '.join(axes)}" if axes else "not periodic")
@@ -220,15 +246,37 @@ class UMAPotential:
             energies=energies.sum(axis=1),
             forces=prediction.forces.reshape(-1, self.natoms, 3) * (BOHR / HARTREE),
             virials=0.5 * (virials + virials.transpose(0, 2, 1)),  # the other part is rounding
-            extras=[self._extras(row) for row in energies],
+            extras=self._extras(prediction),
         )
 
-    def _extras(self, energies: np.ndarray) -> str:
-        """A JSON object with the same keys for every structure, or nothing."""
+    def _extras(self, prediction: Properties) -> list[str]:
+        """For each structure a JSON object, with the same keys, or nothing."""
+        count = len(prediction.virials)
         if not self._options.extras:
-            return ""
-        known = {"energies": energies.tolist(), "fingerprint": self.fingerprint}
-        return json.dumps({name: known[name] for name in self._options.extras})
+            return [""] * count
+        return [self._extra(found) for found in divided(prediction, [self.natoms] * count)]
+
+    def _extra(self, found: Properties) -> str:
+        given: dict[str, Any] = {}
+        for name in self._options.extras:
+            if name == "energies":
+                given[name] = (found.energies / HARTREE).tolist()
+            elif name == "fingerprint":
+                given[name] = self.fingerprint
+            elif name == "deviations":
+                given |= deviations_in_atomic_units(found)
+            else:
+                given |= committee_in_atomic_units(found)
+        return json.dumps(given)
+
+    def _check_extras(self) -> None:
+        """Refuse extras of a committee where there is none."""
+        asked = [name for name in self._options.extras if name in OF_COMMITTEES]
+        if asked and len(self._models) == 1:
+            raise ValueError(
+                f"extras {asked[0]} must have a committee, found one model: give the files of "
+                "several, or leave these extras out"
+            )
 
     def _merge(self, options: RunOptions) -> None:
         """Fit the network to charge and spin: given ones, the template's or the model's."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from ipi_driver.options import Options
 from ipi_driver.potential import UMAPotential
 from ipi_driver.template import read_template
 from ipi_driver.wire.address import Address, Report, serve
+from uma_md.committee import Models
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -22,7 +24,7 @@ FIRST_RANK_TELLS = 2.0  # seconds
 
 
 def run(
-    model: Path,
+    models: Sequence[Path],
     template: Path,
     options: Options,
     address: Address,
@@ -33,7 +35,9 @@ def run(
 
     Parameters
     ----------
-    model, template
+    models
+        One, or the members of a committee.
+    template
     options
     address
     ranks_per_bead
@@ -47,6 +51,7 @@ def run(
         When model, template and options do not go together, or i-PI is not there, is gone or
         sends what cannot be served.
     """
+    model: Models = models[0] if len(models) == 1 else list(models)
     comm = _ranks(address)
     if comm is None or comm.Get_size() == 1:
         potential = UMAPotential(model, read_template(template), options, report)

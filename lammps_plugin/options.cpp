@@ -47,11 +47,13 @@ struct Keyword {
   std::string_view name;
   std::string_view values;    // what the value must be, for the error message
   bool (*set)(Options &, const std::string &);
+  bool many = false;    // all arguments up to the next keyword are values
 };
 
 constexpr int64_t LARGEST_CHUNK = int64_t(1) << 31;
+constexpr int64_t MOST_STEPS = int64_t(1) << 31;
 
-constexpr std::array<Keyword, 10> KEYWORDS{{
+constexpr std::array<Keyword, 13> KEYWORDS{{
     {"device", "auto, cpu, cuda or xpu",
      [](Options &options, const std::string &value) {
        return choose(options.device, value,
@@ -106,17 +108,37 @@ constexpr std::array<Keyword, 10> KEYWORDS{{
                       {"host", ExchangeChoice::Host},
                       {"device", ExchangeChoice::Device}});
      }},
+    {"committee", "one or more files",
+     [](Options &options, const std::string &value) {
+       options.committee.push_back(value);
+       return true;
+     },
+     /*many=*/true},
+    {"deviations", "the name of a file to write",
+     [](Options &options, const std::string &value) {
+       options.deviations = value;
+       return true;
+     }},
+    {"every", "a whole number of steps, 1 or more",
+     [](Options &options, const std::string &value) {
+       return whole_number(options.every, value, 1, MOST_STEPS);
+     }},
     {"trust", "yes or no",
      [](Options &options, const std::string &value) {
        return choose(options.trust, value, {{"yes", true}, {"no", false}});
      }},
 }};
 
-const Keyword &find_keyword(const std::string &name)
+const Keyword *known_keyword(const std::string &name)
 {
   const auto found = std::find_if(KEYWORDS.begin(), KEYWORDS.end(),
                                   [&](const Keyword &keyword) { return keyword.name == name; });
-  if (found != KEYWORDS.end()) return *found;
+  return found == KEYWORDS.end() ? nullptr : &*found;
+}
+
+const Keyword &find_keyword(const std::string &name)
+{
+  if (const Keyword *found = known_keyword(name)) return *found;
   std::string known;
   for (const Keyword &keyword : KEYWORDS)
     known += (known.empty() ? "" : ", ") + std::string(keyword.name);
@@ -124,20 +146,49 @@ const Keyword &find_keyword(const std::string &name)
                               name + "'; correct or remove it");
 }
 
+// How many arguments from 'first' on are values of a keyword.
+size_t count_values(const Keyword &keyword, const std::vector<std::string> &arguments, size_t first)
+{
+  if (!keyword.many) return first < arguments.size() ? 1 : 0;
+  size_t end = first;
+  while (end < arguments.size() && !known_keyword(arguments[end])) end++;
+  return end - first;
+}
+
+[[noreturn]] void refuse_value(const Keyword &keyword, const std::string &found)
+{
+  throw std::invalid_argument("pair_style uma: the value of keyword '" + std::string(keyword.name) +
+                              "' must be " + std::string(keyword.values) + ", found " + found +
+                              "; correct it");
+}
+
+void check_together(const Options &options)
+{
+  if (options.deviations && options.committee.empty()) {
+    throw std::invalid_argument("pair_style uma: keyword 'deviations' must come with 'committee', "
+                                "found no committee; name its files, or remove 'deviations'");
+  }
+  if (options.every && !options.deviations) {
+    throw std::invalid_argument("pair_style uma: keyword 'every' must come with 'deviations', "
+                                "found no file for them; name one, or remove 'every'");
+  }
+}
+
 }    // namespace
 
 Options parse_options(const std::vector<std::string> &arguments)
 {
   Options options;
-  for (size_t i = 0; i < arguments.size(); i += 2) {
+  for (size_t i = 0; i < arguments.size();) {
     const Keyword &keyword = find_keyword(arguments[i]);
-    const bool has_value = i + 1 < arguments.size();
-    if (has_value && keyword.set(options, arguments[i + 1])) continue;
-    throw std::invalid_argument(
-        "pair_style uma: the value of keyword '" + arguments[i] + "' must be " +
-        std::string(keyword.values) + ", found " +
-        (has_value ? "'" + arguments[i + 1] + "'" : std::string("nothing")) + "; correct it");
+    const size_t values = count_values(keyword, arguments, i + 1);
+    if (values == 0) refuse_value(keyword, "nothing");
+    for (size_t k = i + 1; k <= i + values; k++) {
+      if (!keyword.set(options, arguments[k])) refuse_value(keyword, "'" + arguments[k] + "'");
+    }
+    i += values + 1;
   }
+  check_together(options);
   return options;
 }
 

@@ -25,6 +25,9 @@ struct Options {
   ExchangeChoice exchange = ExchangeChoice::Auto;
   kernels::Precision precision = kernels::Precision::Float32;    // of products in float32
   kernels::Graphs graphs = kernels::Graphs::Auto;
+  std::vector<std::string> committee;       // files of the members after the first
+  std::optional<std::string> deviations;    // file for the members' deviations
+  std::optional<int64_t> every;             // steps between its rows
   bool trust = false;               // run the code of files that 'uma-md export' did not write
   std::optional<int64_t> charge;    // of the whole system, in units of e; unset: the file's
   std::optional<int64_t> spin;      // spin multiplicity; unset: the file's

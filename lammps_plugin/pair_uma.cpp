@@ -5,20 +5,18 @@
 #include "advice.h"
 #include "agreement.h"
 #include "atom_rows.h"
+#include "committee.h"
+#include "left_out_pairs.h"
 #include "node.h"
 #include "options.h"
-#include "potential.h"
 
 #include "atom.h"
 #include "comm.h"
 #include "domain.h"
 #include "error.h"
-#include "fix.h"
 #include "fmt/format.h"
 #include "force.h"
-#include "group.h"
 #include "memory.h"
-#include "modify.h"
 #include "neigh_list.h"
 #include "neighbor.h"
 #include "universe.h"
@@ -39,10 +37,12 @@ using namespace LAMMPS_NS;
 
 namespace {
 
-constexpr const char *KEEP_PAIRS =
-    "LAMMPS leaves pairs of bonded atoms out where special_bonds gives them the weight 0; add "
-    "'special_bonds lj/coul 1 1 1', or weights that are tiny but not 0, such as 1e-50, if another "
-    "pair style must exclude these pairs";
+// The numbers of 'compute pair uma': where each part of them begins, and how many it has.
+constexpr int MERGES = 0;              // times that experts were merged, and seconds that it took
+constexpr int LOAD = 2;                // see 'report_load'
+constexpr int COMMITTEE = 10;          // deviations of force, energy and virial
+constexpr int MEMBERS_COMPARED = 4;    // these, where there is a committee
+constexpr int MOST_NUMBERS = COMMITTEE + MEMBERS_COMPARED;
 
 // The group whose atoms alone become ghosts, which LAMMPS tells its own classes only; 0 for all.
 struct GhostGroup : Comm {
@@ -59,11 +59,11 @@ bool all_finite(const double *numbers, int64_t count)
 struct PairUMA::State {
   std::optional<uma::Node> node;    // over all partitions
   uma::Options options;
-  std::unique_ptr<uma::Potential> potential;
+  std::unique_ptr<uma::Committee> potential;    // of one model, or more
   uma::AtomRows rows;
   uma::Result result;
   double energy_unit = 1.0;    // of LAMMPS, per eV
-  std::array<double, 10> extra{};
+  std::array<double, MOST_NUMBERS> extra{};
   bigint planned = -1;      // step of the neighbor lists that edges are planned for
   int planned_atoms = 0;    // that these lists are of, ghosts included
   bool announced = false;
@@ -83,9 +83,7 @@ PairUMA::PairUMA(LAMMPS *lmp, const uma::Node *node) : Pair(lmp), state(std::mak
   centroidstressflag = CENTROID_AVAIL;
   unit_convert_flag = utils::METAL2REAL;
   comm_forward = 2;
-  // For 'compute pair uma': times that experts were merged, and seconds that it took; then see
-  // 'report_load'.
-  nextra = int(state->extra.size());
+  nextra = COMMITTEE;
   pvector = state->extra.data();
 }
 
@@ -113,6 +111,9 @@ void PairUMA::settings(int narg, char **arg)
   uma::all_or_none(
       lmp, [&] { state->options = uma::parse_options(std::vector<std::string>(arg, arg + narg)); });
   state->potential.reset();
+  const auto others = state->options.committee.size();
+  comm_reverse = 3 * int(others);
+  nextra = others > 0 ? COMMITTEE + MEMBERS_COMPARED : COMMITTEE;
   if (allocated) allocate();
 }
 
@@ -135,7 +136,12 @@ void PairUMA::coeff(int narg, char **arg)
 
 void PairUMA::load(const std::string &file)
 {
-  const std::string found = utils::get_potential_file_path(file);
+  std::vector<std::string> files = {file};
+  for (const auto &other : state->options.committee) files.push_back(other);
+  for (auto &name : files) {
+    const std::string found = utils::get_potential_file_path(name);
+    if (!found.empty()) name = found;
+  }
   state->potential.reset();
   state->announced = false;
   state->warned.clear();
@@ -147,8 +153,7 @@ void PairUMA::load(const std::string &file)
   uma::all_or_none(lmp, [&] {
     const uma::Threads threads(placement.threads, comm->nthreads);
     uma::one_of_node_first(world, [&] {
-      state->potential =
-          std::make_unique<uma::Potential>(found.empty() ? file : found, state->options, placement);
+      state->potential = std::make_unique<uma::Committee>(files, state->options, placement);
     });
   });
   state->potential->connect(world);
@@ -228,6 +233,7 @@ void PairUMA::compute(int eflag, int vflag)
     if (!state->announced) announce();
     if (!state->advised) advise();
     add_results();
+    compare_members();
   });
 }
 
@@ -235,10 +241,10 @@ void PairUMA::compute(int eflag, int vflag)
 void PairUMA::plan_edges()
 {
   if (state->planned < 0) {
-    check_type_pairs();
-    check_fixes_that_bond();
+    uma::LeftOutPairs(lmp).check_types(setflag, state->asked);
+    uma::LeftOutPairs(lmp).check_fixes_that_bond(state->rows);
   }
-  state->rows.number(*atom, comm->me, absent_groups());
+  state->rows.number(*atom, comm->me, uma::LeftOutPairs(lmp).absent_groups());
   comm->forward_comm(this);
   count_atoms();
   state->potential->set_candidates(state->rows.candidates(*atom, *list), state->rows.owners());
@@ -267,76 +273,12 @@ void PairUMA::unpack_forward_comm(int n, int first, double *buf)
   state->rows.unpack(n, first, buf);
 }
 
-// Atoms that 'neigh_modify exclude group X all' takes out of all pairs, as fix gcmc does for
-// trial deletions, are not there at all. Other exclusions have no meaning in a many-body model.
-int PairUMA::absent_groups()
-{
-  int absent = 0;
-  bool partial = neighbor->nex_type > 0 || neighbor->nex_mol > 0;
-  for (int k = 0; k < neighbor->nex_group; k++) {
-    const int first = neighbor->ex1_group[k], second = neighbor->ex2_group[k];
-    if (first == 0 || second == 0)
-      absent |= group->bitmask[std::max(first, second)];
-    else
-      partial = true;
-  }
-  if (partial) {
-    error->all(FLERR, "pair_style uma: neighbor lists must hold all pairs, but 'neigh_modify "
-                      "exclude' leaves some out; exclude nothing, or groups from 'all'");
-  }
-  return absent;
-}
-
-// 'pair_style hybrid' takes a pair of types from a style when a later pair_coeff names another.
-void PairUMA::check_type_pairs()
-{
-  for (int i = 1; i <= atom->ntypes; i++) {
-    for (int j = i; j <= atom->ntypes; j++) {
-      if (setflag[i][j] == 0 || state->asked[i * (atom->ntypes + 1) + j]) continue;
-      error->all(FLERR,
-                 "pair_style uma: its neighbor list must hold all pairs of its atoms, but another "
-                 "pair_coeff takes those of types {} and {}; use 'pair_style hybrid/overlay', or "
-                 "NULL for types that the model is not for",
-                 i, j);
-    }
-  }
-}
-
-// Bonds may appear at any time, with molecules that are inserted, for example.
-void PairUMA::check_bonded_pairs()
-{
-  const int kind = state->rows.missing_kind(*atom, neighbor->special_flag);
-  if (kind == 0) return;
-  throw std::runtime_error(
-      fmt::format("pair_style uma: its neighbor list must hold all pairs of its atoms, but there "
-                  "are bonds, and 1-{} neighbors are missing: {}",
-                  kind + 1, KEEP_PAIRS));
-}
-
-// Rather now than when the first bond is there.
-void PairUMA::check_fixes_that_bond()
-{
-  const int *flags = neighbor->special_flag;
-  if (atom->molecular == Atom::ATOMIC || std::count(flags + 1, flags + 4, 0) == 0) return;
-  if (!state->rows.sees_all_types()) return;
-  for (const Fix *fix : modify->get_fix_list()) {
-    const bool bonds = utils::strmatch(fix->style, "^bond/create") ||
-                       utils::strmatch(fix->style, "^bond/react");    // it knows no alternatives
-    if (!bonds) continue;
-    error->all(
-        FLERR,
-        "pair_style uma: its neighbor list must hold all pairs of its atoms, but fix {} ({}) "
-        "makes bonds: {}",
-        fix->id, fix->style, KEEP_PAIRS);
-  }
-}
-
 void PairUMA::count_atoms()
 {
   auto counts = state->rows.count(*atom, state->potential->metadata().elements.size() + 1);
   MPI_Allreduce(MPI_IN_PLACE, counts.data(), int(counts.size()), MPI_INT64_T, MPI_SUM, world);
   uma::all_or_none(lmp, [&] {
-    check_bonded_pairs();
+    uma::LeftOutPairs(lmp).check_bonds(state->rows);
     state->potential->set_composition(counts);
   });
 }
@@ -427,9 +369,9 @@ void PairUMA::add_results()
   add_virials();
   // LAMMPS adds them up over ranks, which merge side by side.
   if (comm->me == 0) {
-    const auto &merges = state->potential->merges();
-    state->extra[0] = double(merges.count);
-    state->extra[1] = merges.seconds;
+    const auto merges = state->potential->merges();
+    state->extra[MERGES] = double(merges.count);
+    state->extra[MERGES + 1] = merges.seconds;
   }
   if (eflag_global && !modify->get_compute_by_style("^pair$").empty()) report_load();
 }
@@ -438,7 +380,7 @@ void PairUMA::add_results()
 // the ranks; messages and bytes that all send. LAMMPS adds the numbers up over ranks.
 void PairUMA::report_load()
 {
-  const auto &load = state->potential->load();
+  const auto load = state->potential->load();
   const double edges = double(load.edges), share = 1.0 / comm->nprocs;
   double extremes[2] = {-edges, edges};
   MPI_Allreduce(MPI_IN_PLACE, extremes, 2, MPI_DOUBLE, MPI_MAX, world);
@@ -448,7 +390,7 @@ void PairUMA::report_load()
       is_first ? extremes[1] : 0.0,  load.exchange * share,
       load.messages * share,         (load.step - load.exchange - load.messages) * share,
       double(load.messages_sent),    double(load.bytes_sent)};
-  std::copy(report.begin(), report.end(), state->extra.begin() + 2);
+  std::copy(report.begin(), report.end(), state->extra.begin() + LOAD);
 }
 
 void PairUMA::add_virials()
@@ -472,6 +414,53 @@ void PairUMA::add_virials()
     }
     for (int c = 0; cvflag_atom && c < 9; c++) cvatom[k][c] += unit * w[k][ROW[c]][COLUMN[c]];
   }
+}
+
+// How far the members of a committee are from each other, on every rank's own atoms.
+void PairUMA::compare_members()
+{
+  uma::Deviations *deviations = state->potential->deviations();
+  if (!deviations) return;
+  comm->reverse_comm(this);
+  std::vector<char> is_seen(atom->nlocal);
+  for (int i = 0; i < atom->nlocal; i++) is_seen[i] = state->rows.row(i) >= 0;
+  deviations->compare(world, is_seen, state->energy_unit);
+  const auto &found = deviations->summary();
+  if (comm->me == 0) {
+    double *numbers = &state->extra[COMMITTEE];
+    numbers[0] = found.largest_force;
+    numbers[1] = found.mean_force;
+    numbers[2] = found.energy;
+    numbers[3] = found.largest_virial;
+  }
+  uma::DeviationFile *file = state->potential->file();
+  if (!file || !file->is_due(update->ntimestep)) return;
+  uma::all_or_none(lmp, [&] {
+    if (comm->me == 0) file->write(update->ntimestep, deviations->columns());
+  });
+}
+
+// Forces of a committee's members on ghosts go to their owners in one message for all members.
+int PairUMA::pack_reverse_comm(int n, int first, double *buf)
+{
+  return state->potential->deviations()->pack(n, first, buf);
+}
+
+void PairUMA::unpack_reverse_comm(int n, int *list, double *buf)
+{
+  state->potential->deviations()->unpack(n, list, buf);
+}
+
+// For 'fix pair': the deviation of the force on each owned atom.
+void *PairUMA::extract_peratom(const char *name, int &columns)
+{
+  columns = 0;
+  if (strcmp(name, "force_deviation") != 0) return nullptr;
+  if (state->options.committee.empty()) {
+    error->all(FLERR, "pair_style uma: force_deviation must be that of a committee, found one "
+                      "model; add 'committee' and the files of other members");
+  }
+  return state->potential ? state->potential->deviations()->forces().data() : nullptr;
 }
 
 double PairUMA::memory_usage()

@@ -28,6 +28,9 @@ class PairUMA : public Pair {
   void compute(int, int) override;
   int pack_forward_comm(int, int *, double *, int, int *) override;
   void unpack_forward_comm(int, int, double *) override;
+  int pack_reverse_comm(int, int, double *) override;
+  void unpack_reverse_comm(int, int *, double *) override;
+  void *extract_peratom(const char *, int &) override;
   double memory_usage() override;
 
  private:
@@ -37,11 +40,7 @@ class PairUMA : public Pair {
   void allocate();
   void load(const std::string &file);
   void map_types(char **names);
-  int absent_groups();
   void plan_edges();
-  void check_type_pairs();
-  void check_bonded_pairs();
-  void check_fixes_that_bond();
   void count_atoms();
   void check_lists(int num_atoms) const;
   void check_positions();
@@ -51,6 +50,7 @@ class PairUMA : public Pair {
   void add_results();
   void report_load();
   void add_virials();
+  void compare_members();
 };
 
 }    // namespace LAMMPS_NS

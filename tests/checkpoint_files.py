@@ -20,6 +20,15 @@ def rewrite(source, target, change):
     return target
 
 
+def add_noise(weights, seed, size):
+    """Change all weights by numbers of a seed, so large as a share of each tensor's spread."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, tensor in weights.items():
+        if tensor.is_floating_point() and tensor.numel() > 1:
+            noise = torch.randn(tensor.shape, generator=generator, dtype=tensor.dtype)
+            weights[name] = tensor + size * tensor.std() * noise
+
+
 def save_as_published(model_config, tasks_config, ema, target):
     """Save with torch.save, without raw weights."""
     with published_class() as record:

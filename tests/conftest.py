@@ -8,7 +8,7 @@ import pytest
 import torch
 from ase import Atoms
 from ase_results import Results
-from checkpoint_files import rewrite
+from checkpoint_files import add_noise, rewrite
 from structures import water_box
 
 from uma_md import UMACalculator
@@ -70,6 +70,20 @@ def exported(tmp_path_factory):
             export(checkpoint(variant), path, task, dtype=dtype, **options)
             made[key] = path
         return made[key]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def fine_tunes(tmp_path_factory):
+    """Checkpoints whose weights differ from a variant's by noise of a seed, made once."""
+    folder = tmp_path_factory.mktemp("fine-tunes")
+
+    def get(variant: str, seed: int, size: float = 0.02) -> Path:
+        path = folder / f"{variant}-{seed}-{size}.pt"
+        if not path.exists():
+            rewrite(checkpoint(variant), path, lambda *content: add_noise(content[2], seed, size))
+        return path
 
     return get
 

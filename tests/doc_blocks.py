@@ -52,6 +52,10 @@ FRAMES = {
         "run 0\n",
     ),
     "salt": (SALT, "run 0\n"),
+    "committee": (
+        "units metal\natom_modify map array\nread_data water.data\n",
+        "fix move all nve\nrun 3\n",
+    ),
 }
 # An input of i-PI around a force field.
 IPI = """

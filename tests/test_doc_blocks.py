@@ -32,7 +32,13 @@ from uma_md.hub.catalog import KNOWN
 
 BIN = Path(sys.executable).parent
 TIME_LIMIT = 200
-MODELS = {"water.pt": "omol", "copper.pt": "omat", "model.pt": "omat"}
+MODELS = {
+    "water.pt": "omol",
+    "water-1.pt": "omol",
+    "water-2.pt": "omol",
+    "copper.pt": "omat",
+    "model.pt": "omat",
+}
 
 
 def runs(block: Block) -> bool:

@@ -5,14 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-import numpy as np
-
 from uma_md.failures import is_out_of_memory
 from uma_md.graph import Limits
 from uma_md.memory import BatchLimit
 from uma_md.mixed_batching import Member, MixedBatcher
-from uma_md.properties import Properties
-from uma_md.shared_potential import SharedPotential
+from uma_md.properties import Properties, divided
+from uma_md.shared_potential import AnyShared
 from uma_md.system import System
 
 NO_MEMORY = (
@@ -29,7 +27,7 @@ class BatchEvaluator:
         It may be in use elsewhere; each batch takes its lock and merges anew if need be.
     """
 
-    def __init__(self, potential: SharedPotential) -> None:
+    def __init__(self, potential: AnyShared) -> None:
         self._potential = potential
         limits = Limits(potential.metadata.cutoff, potential.metadata.max_neighbors)
         self._batcher = MixedBatcher(limits, potential.device)
@@ -82,7 +80,7 @@ class BatchEvaluator:
         if not members:
             return []
         try:
-            return list(self._properties(members, charge, spin))
+            return [*self._properties(members, charge, spin)]
         except (ValueError, RuntimeError, MemoryError) as error:
             reason = _reason(error)
         if len(members) == 1:
@@ -91,14 +89,11 @@ class BatchEvaluator:
         parts = members[:middle], members[middle:]
         return [found for part in parts for found in self._evaluate(part, charge, spin)]
 
-    def _properties(self, members: list[Member], charge: int, spin: int) -> Iterator[Properties]:
+    def _properties(self, members: list[Member], charge: int, spin: int) -> list[Properties]:
         with self._potential.lock:
             self._potential.merge(members[0].system.atomic_numbers, charge, spin)
-            energies, forces, virials = self._potential.properties(self._batcher.graph(members))
-        ends = np.cumsum([len(member.positions) for member in members])[:-1]
-        parts = np.split(energies, ends), np.split(forces, ends), np.split(virials, len(members))
-        for part in zip(*parts, strict=True):
-            yield Properties(*(array.copy() for array in part))
+            found = self._potential.properties(self._batcher.graph(members))
+        return divided(found, [len(member.positions) for member in members])
 
 
 def _reason(error: Exception) -> ValueError:

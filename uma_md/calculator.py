@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from inspect import signature
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,13 +16,21 @@ from ase.calculators.calculator import Calculator, all_changes
 
 from uma_md.batch_evaluation import BatchEvaluator
 from uma_md.batching import Follower
+from uma_md.committee import Models, is_committee
 from uma_md.graph import Limits
 from uma_md.hessian import Indices, check_step, hessian, moving_atoms
 from uma_md.options import RunOptions
-from uma_md.prediction import Prediction, Predictor, list_of_structures, predict_all
+from uma_md.prediction import (
+    STANDARD_DEVIATIONS,
+    Prediction,
+    Predictor,
+    list_of_structures,
+    predict_all,
+    standard_deviations,
+)
 from uma_md.properties import Properties, ase_stress
 from uma_md.ranks.placement import Placement, pick_device, place
-from uma_md.shared_potential import SharedPotential
+from uma_md.shared_potential import AnyShared, load_shared
 from uma_md.system import System, check_charge_spin, check_geometry, system_of, unread_moments
 
 if TYPE_CHECKING:
@@ -49,10 +56,17 @@ class UMACalculator(Calculator):
     share a calculator: they compute one after the other. ``predict`` evaluates many structures in
     batches, and ``get_vibrations`` gives a structure's vibrations.
 
+    Of a list of models, a committee, all properties are means over the members. ``results`` then
+    has their standard deviations, too (population, so divided by the number of members):
+    ``energy_std``, of the energy per atom, eV; ``forces_std``, (atoms,), eV/angstrom, the square
+    root of the mean over members of the squared length of the difference from the mean force; and
+    ``stress_std``, (6,), eV/angstrom^3, of each component.
+
     Parameters
     ----------
     model
-        Path of a checkpoint or of an exported file, or the name of a published model.
+        Path of a checkpoint or of an exported file, or the name of a published model; or a list
+        of these, of models with the same cutoff and elements.
     task
         Such as ``omol``; needed for a checkpoint of several tasks.
     device, dtype, **options
@@ -79,7 +93,7 @@ class UMACalculator(Calculator):
 
     def __init__(
         self,
-        model: str | Path,
+        model: Models,
         task: str | None = None,
         device: str = "auto",
         dtype: str = "float32",
@@ -100,6 +114,8 @@ class UMACalculator(Calculator):
             # ASE's bound method would lead from the calculator to itself and keep its weights.
             self.__dict__.pop("get_spin_polarized", None)
             self._options = RunOptions(device=device, dtype=dtype, **given)
+            if is_committee(model):
+                self.implemented_properties = [*self.implemented_properties, *STANDARD_DEVIATIONS]
             self._potential = self._load(task)
         self._follower: Follower | None = None
         self._spatial: SpatialFollower | None = None
@@ -110,13 +126,13 @@ class UMACalculator(Calculator):
         """Give a block in which an error on one rank becomes that of all."""
         return self._ranks.together() if self._ranks else nullcontext()
 
-    def _load(self, task: str | None) -> SharedPotential:
+    def _load(self, task: str | None) -> AnyShared:
         ranks, name = self._ranks, self._options.device
         placement = place(ranks, name) if ranks else Placement(pick_device(name))
 
-        def load() -> SharedPotential:
+        def load() -> AnyShared:
             where = placement.device, placement.sharers
-            return SharedPotential(self._model, task, self._options, *where)
+            return load_shared(self._model, task, self._options, *where)
 
         if ranks is None:
             return load()
@@ -244,17 +260,19 @@ class UMACalculator(Calculator):
             charge, spin = check_charge_spin(*self._stated(atoms))
             self._warn(atoms)
             self._potential.merge(atoms.numbers, charge, spin)
-            energies, forces, (virial,) = self._evaluate(system, serves)
-        energy = float(energies.sum())
+            found = self._evaluate(system, serves)
+        energy = float(found.energies.sum())
         results = {
             "energy": energy,
             "free_energy": energy,
-            "energies": energies,
-            "forces": forces,
+            "energies": found.energies,
+            "forces": found.forces,
         }
-        stress = ase_stress(virial, atoms.cell)
+        stress = ase_stress(found.virials[0], atoms.cell)
         if stress is not None:
             results["stress"] = stress
+        if found.members:
+            results.update(standard_deviations(found, atoms.cell))
         self._computed_for = charge, spin
         return results
 

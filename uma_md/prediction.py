@@ -6,19 +6,22 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
 import numpy as np
 from ase import Atoms
+from ase.cell import Cell
 
 from uma_md.batch_evaluation import BatchEvaluator
+from uma_md.committee import Models, deviations
 from uma_md.options import RunOptions
 from uma_md.properties import Properties, ase_stress
 from uma_md.ranks.placement import pick_device
-from uma_md.shared_potential import SharedPotential
+from uma_md.shared_potential import AnyShared, load_shared
 from uma_md.system import check_charge_spin, check_geometry, system_of, unread_moments
+
+STANDARD_DEVIATIONS = ("energy_std", "forces_std", "stress_std")  # of a committee
 
 
 class Prediction(NamedTuple):
@@ -34,12 +37,18 @@ class Prediction(NamedTuple):
     stress : (6,), eV/angstrom^3
         In the order xx, yy, zz, yz, xz, xy, positive under tension; None for a structure without
         three cell vectors.
+    energy_std, forces_std, stress_std
+        Standard deviations over the members of a committee, as ``UMACalculator`` gives them; None
+        for one model.
     """
 
     energy: float
     energies: np.ndarray
     forces: np.ndarray
     stress: np.ndarray | None
+    energy_std: float | None = None
+    forces_std: np.ndarray | None = None
+    stress_std: np.ndarray | None = None
 
 
 class PredictionError(ValueError):
@@ -135,7 +144,7 @@ class Predictor:
 
     def __init__(
         self,
-        potential: SharedPotential,
+        potential: AnyShared,
         options: RunOptions,
         warn: Callable[[str], None] = warnings.warn,
     ) -> None:
@@ -188,7 +197,7 @@ class Predictor:
 
 
 def predict(
-    model: str | Path,
+    model: Models,
     structures: Iterable[Atoms],
     task: str | None = None,
     device: str = "auto",
@@ -205,7 +214,8 @@ def predict(
     Parameters
     ----------
     model
-        Path of a checkpoint or of an exported file, or the name of a published model.
+        Path of a checkpoint or of an exported file, or the name of a published model; or a list
+        of these, whose mean is given, with standard deviations.
     structures
         Charge and spin multiplicity come from ``info["charge"]`` and ``info["spin"]``, as for
         ``UMACalculator``.
@@ -235,7 +245,7 @@ def predict(
         raise TypeError(f"options of predict must be {known}; found {unknown[0]!r}")
     run = RunOptions(device=device, dtype=dtype, **options)
     listed = list_of_structures(structures)
-    potential = SharedPotential(model, task, run, pick_device(device))
+    potential = load_shared(model, task, run, pick_device(device))
     return predict_all(Predictor(potential, run), listed, progress)
 
 
@@ -269,4 +279,21 @@ def list_of_structures(structures: Iterable[Atoms]) -> list[Atoms]:
 
 def _prediction(atoms: Atoms, found: Properties) -> Prediction:
     stress = ase_stress(found.virials[0], atoms.cell)
-    return Prediction(float(found.energies.sum()), found.energies, found.forces, stress)
+    spread = standard_deviations(found, atoms.cell) if found.members else {}
+    return Prediction(float(found.energies.sum()), found.energies, found.forces, stress, **spread)
+
+
+def standard_deviations(found: Properties, cell: Cell) -> dict[str, Any]:
+    """What members of a committee differ by, in the names of ``STANDARD_DEVIATIONS``.
+
+    Parameters
+    ----------
+    found
+        Of one system.
+    cell
+        Without three vectors there is no stress.
+    """
+    spread = deviations(found)
+    given = {"energy_std": spread.energy, "forces_std": spread.forces}
+    stress = ase_stress(spread.virial, cell)
+    return given if stress is None else {**given, "stress_std": np.abs(stress)}

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -23,11 +24,68 @@ class Properties(NamedTuple):
     forces : (atoms, 3), eV/angstrom
     virials : (systems, 3, 3), eV
         -dE/dstrain.
+    members
+        What each member of a committee gives, of which this is the mean; empty for one model.
     """
 
     energies: np.ndarray
     forces: np.ndarray
     virials: np.ndarray
+    members: tuple[Properties, ...] = ()
+
+
+def joined(parts: Sequence[Properties]) -> Properties:
+    """Properties of systems side by side, from those of some of them after the other."""
+    energies, forces, virials = zip(*(part[:3] for part in parts), strict=True)
+    members = zip(*(part.members for part in parts), strict=True)
+    return Properties(
+        np.concatenate(energies),
+        np.concatenate(forces),
+        np.concatenate(virials),
+        tuple(map(joined, members)),
+    )
+
+
+def divided(found: Properties, natoms: Sequence[int]) -> list[Properties]:
+    """Properties of each system, in arrays of their own.
+
+    Parameters
+    ----------
+    found
+    natoms : (systems,)
+        Atoms of each.
+    """
+    ends = np.cumsum(natoms)[:-1]
+    members = [divided(member, natoms) for member in found.members]
+    energies, forces = np.split(found.energies, ends), np.split(found.forces, ends)
+    return [
+        Properties(
+            energies[k].copy(),
+            forces[k].copy(),
+            found.virials[k : k + 1].copy(),
+            tuple(member[k] for member in members),
+        )
+        for k in range(len(natoms))
+    ]
+
+
+def in_rows(found: Properties, systems: int) -> np.ndarray:
+    """All numbers of systems of equal size, those of a system in a row."""
+    own = np.hstack([part.reshape(systems, -1) for part in found[:3]])
+    return np.hstack([own, *(in_rows(member, systems) for member in found.members)])
+
+
+def from_rows(rows: np.ndarray, natoms: int) -> Properties:
+    """The inverse of ``in_rows``, for systems of so many atoms."""
+    own, rest = np.split(rows, [4 * natoms + 9], axis=1)
+    members = np.split(rest, rest.shape[1] // own.shape[1], axis=1) if rest.shape[1] else []
+    energies, forces, virials = np.split(own, [natoms, 4 * natoms], axis=1)
+    return Properties(
+        energies.ravel(),
+        forces.reshape(-1, 3),
+        virials.reshape(-1, 3, 3),
+        tuple(from_rows(member, natoms) for member in members),
+    )
 
 
 def atomic_forces(graph: Graph, gradients: torch.Tensor) -> torch.Tensor:

@@ -6,13 +6,14 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from uma_md.committee import Committee, Model, Models, is_committee, listed
 from uma_md.files.metadata import Metadata
 from uma_md.options import RunOptions
 from uma_md.potential import Potential
@@ -63,6 +64,51 @@ class SharedPotential(Potential):
     def __reduce__(self) -> tuple[Callable[..., SharedPotential], tuple[Any, ...]]:
         """Say how to load it again."""
         return _load_again, (*self._recipe, self.metadata)
+
+
+class SharedCommittee(Committee[SharedPotential]):
+    """A committee that is its own copy, and whose pickle names the models and loads them again.
+
+    Attributes
+    ----------
+    lock
+        Held from ``merge`` to the end of an evaluation.
+    """
+
+    def __init__(
+        self, members: Sequence[SharedPotential], names: Sequence[Model], options: RunOptions
+    ) -> None:
+        super().__init__(members, names, options)
+        self.lock = members[0].lock
+        self._recipe = [*map(str, names)], options
+
+    def __copy__(self) -> SharedCommittee:
+        """Give the committee itself."""
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> SharedCommittee:
+        """Give the committee itself."""
+        return self
+
+    def __reduce__(self) -> tuple[Callable[..., SharedCommittee], tuple[Any, ...]]:
+        """Say how to load it again."""
+        return SharedCommittee, (self.members, *self._recipe)
+
+
+AnyShared = SharedPotential | SharedCommittee
+
+
+def load_shared(
+    models: Models,
+    task: str | None,
+    options: RunOptions,
+    device: torch.device,
+    sharers: int = 1,
+) -> AnyShared:
+    """Load a ``SharedPotential``, or a committee of them, with its arguments."""
+    names = listed(models)
+    members = [SharedPotential(name, task, options, device, sharers * len(names)) for name in names]
+    return SharedCommittee(members, names, options) if is_committee(models) else members[0]
 
 
 def _everywhere(model: str | Path) -> str:

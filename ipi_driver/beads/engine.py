@@ -10,14 +10,14 @@ import numpy as np
 import torch
 
 from uma_md.batching import Batcher
+from uma_md.committee import AnyPotential, members_of
 from uma_md.files.metadata import Metadata
 from uma_md.neighbors import PairStore, Reach
-from uma_md.potential import Potential
-from uma_md.properties import Properties
+from uma_md.properties import Properties, joined
 
 MOST_ATOMS = 65536  # evaluated at once, so that a batch's memory has a bound
 
-Loader = Callable[[str | None], Potential]
+Loader = Callable[[str | None], AnyPotential]
 
 
 class Engine(Protocol):
@@ -26,6 +26,10 @@ class Engine(Protocol):
     @property
     def metadata(self) -> Metadata:
         """What the model says of itself."""
+
+    @property
+    def records(self) -> tuple[Metadata, ...]:
+        """What each member of a committee says of itself, or the one model."""
 
     @property
     def hardware(self) -> str:
@@ -90,6 +94,11 @@ class LocalEngine:
     def metadata(self) -> Metadata:
         """What the model says of itself."""
         return self.potential.metadata
+
+    @property
+    def records(self) -> tuple[Metadata, ...]:
+        """What each member of a committee says of itself, or the one model."""
+        return tuple(member.metadata for member in members_of(self.potential))
 
     @property
     def hardware(self) -> str:
@@ -159,4 +168,4 @@ def in_parts(
         evaluate(cells[start : start + count], positions[start : start + count])
         for start in range(0, len(positions), count)
     ]
-    return Properties(*map(np.concatenate, zip(*parts, strict=True)))
+    return joined(parts)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +13,9 @@ from mpi4py import MPI
 from ipi_driver.beads.engine import LocalEngine
 from ipi_driver.beads.spatial_team import SpatialTeam
 from ipi_driver.options import Options
+from uma_md.committee import AnyPotential, Committee, Models, load_potential
 from uma_md.files.metadata import Metadata
-from uma_md.potential import Potential
-from uma_md.properties import Properties
+from uma_md.properties import Properties, from_rows, in_rows
 from uma_md.ranks.agreement import Ranks, wait_for
 from uma_md.ranks.placement import place
 from uma_md.ranks.spatial import SpatialEvaluator, load_in_turn
@@ -35,7 +34,7 @@ class RankedEngine:
     ----------
     comm
     model
-        As for ``uma_md.loading.load_model``.
+        As for ``uma_md.loading.load_model``, or a list of models: a committee.
     template
         On rank 0.
     options
@@ -51,7 +50,7 @@ class RankedEngine:
     def __init__(
         self,
         comm: MPI.Intracomm,
-        model: str | Path,
+        model: Models,
         template: Atoms | None,
         options: Options,
         ranks_per_bead: int = 0,
@@ -66,9 +65,9 @@ class RankedEngine:
                 )
             placement = place(self._world, options.device)
 
-            def loader(task: str | None) -> Potential:
+            def loader(task: str | None) -> AnyPotential:
                 chosen = model, task, options, placement.device, placement.sharers
-                return load_in_turn(self._world, placement, lambda: Potential(*chosen))
+                return load_in_turn(self._world, placement, lambda: load_potential(*chosen))
 
         assert atoms is not None
         self._numbers, self._pbc = atoms.numbers, atoms.pbc
@@ -93,6 +92,11 @@ class RankedEngine:
     def metadata(self) -> Metadata:
         """What the model says of itself."""
         return self._local.metadata
+
+    @property
+    def records(self) -> tuple[Metadata, ...]:
+        """What each member of a committee says of itself, or the one model."""
+        return self._local.records
 
     @property
     def hardware(self) -> str:
@@ -161,17 +165,20 @@ class RankedEngine:
         mine = shares[self._world.rank // size]
         evaluate = self._local.evaluate if size == 1 else self._team(size).evaluate
         natoms = positions.shape[1]
-        rows = np.empty((0, 4 * natoms + 9))
+        rows = np.empty((0, self._columns(natoms)))
         if len(mine):
             found = evaluate(cells[mine], positions[mine])
             if self._world.rank % size == 0:  # one rank of a team speaks for it
-                rows = np.hstack([part.reshape(len(mine), -1) for part in found])
+                rows = in_rows(found, len(mine))
         counts = np.zeros(self._world.size, dtype=np.int64)
         counts[::size] = [len(share) for share in shares]
-        energies, forces, virials = np.split(
-            self._world.gather_rows(rows, counts), [natoms, 4 * natoms], axis=1
-        )
-        return Properties(energies.ravel(), forces.reshape(-1, 3), virials.reshape(-1, 3, 3))
+        return from_rows(self._world.gather_rows(rows, counts), natoms)
+
+    def _columns(self, natoms: int) -> int:
+        """Numbers of a structure, those of a committee's members beside their mean."""
+        potential = self._local.potential
+        members = len(potential.members) if isinstance(potential, Committee) else 0
+        return (members + 1) * (4 * natoms + 9)
 
     def _team(self, size: int) -> SpatialTeam:
         """The team of this rank among teams of a size; all ranks make theirs together."""

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,13 @@ from ipi_driver.options import Options
 from ipi_driver.potential import PARAMETERS, UMAPotential
 from ipi_driver.template import read_template
 from ipi_driver.units import BOHR, HARTREE
+from uma_md.committee import Models
 from uma_md.files.structures import read_structure
 
 
 def check(
     input_file: Path,
-    model: Path,
+    models: Sequence[Path],
     template: Path,
     address: dict[str, Any],
     options: dict[str, Any],
@@ -36,7 +37,7 @@ def check(
     ----------
     input_file
         i-PI's.
-    model, template
+    models, template
         As for a run.
     address
         Fields of ``ipi_driver.wire.address.Address``.
@@ -62,6 +63,7 @@ def check(
     for system in given.systems:
         remarks += check_system(system, atoms, input_file.parent)
     _say(remarks, report)
+    model: Models = models[0] if len(models) == 1 else models
     potential = UMAPotential(model, atoms, Options(**options), report)
     if field is not None:
         potential.configure(

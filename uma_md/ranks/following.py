@@ -7,8 +7,8 @@ from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 
+from uma_md.committee import AnyPotential
 from uma_md.neighbors import Reach, Reference
-from uma_md.potential import Potential
 from uma_md.properties import Properties
 from uma_md.ranks.agreement import Ranks
 from uma_md.ranks.spatial import Division, SpatialEvaluator
@@ -28,7 +28,7 @@ class SpatialFollower:
         How far beyond the cutoff pairs are kept, angstrom.
     """
 
-    def __init__(self, ranks: Ranks, potential: Potential, skin: float) -> None:
+    def __init__(self, ranks: Ranks, potential: AnyPotential, skin: float) -> None:
         self._evaluator = SpatialEvaluator(ranks, potential)
         self._reach = Reach(potential.metadata.cutoff, skin)
         self._kept: tuple[System, Reference, Division] | None = None

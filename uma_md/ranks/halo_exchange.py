@@ -59,13 +59,13 @@ class Schedule(NamedTuple):
     calls
         Of the exchange, in order.
     summed
-        Numbers that each sum is of.
+        Numbers that each of the sums is of, in their order.
     gathered : (ranks,) int64
         Numbers that each rank gives to the gather.
     """
 
     calls: list[Call]
-    summed: int
+    summed: list[int]
     gathered: np.ndarray
 
 
@@ -238,13 +238,14 @@ class MPIExchange:
         comm, plan = self._ranks.comm, self._plan
         if self._moving is not None:
             self._moving.end()
+        summed = iter(schedule.summed[schedule.calls.count("sum") - self._left.count("sum") :])
         for call in self._left if self._ranks.size > 1 else []:
             if call == "forward":
                 send_nothing(comm, plan.targets, plan.sources)
             elif call == "reverse":
                 send_nothing(comm, plan.sources, plan.targets)
             elif call == "sum":
-                sums = np.zeros(encoded_bytes(schedule.summed) // 8 + 1, dtype=np.int64)
+                sums = np.zeros(encoded_bytes(next(summed)) // 8 + 1, dtype=np.int64)
                 sums[-1] = 1
                 comm.Allreduce(MPI.IN_PLACE, sums, MPI.SUM)
             else:

@@ -10,15 +10,17 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from torch.profiler import record_function
 
+from uma_md.committee import AnyPotential, combine, members_of
+from uma_md.graph import Graph
 from uma_md.potential import Potential
 from uma_md.properties import Properties, atomic_forces, read, virials
 from uma_md.ranks.agreement import Ranks
 from uma_md.ranks.decomposition import Part, assign_owners
-from uma_md.ranks.halo_exchange import MPIExchange, Schedule, calls_of, plan_halo
+from uma_md.ranks.halo_exchange import Call, MPIExchange, Schedule, calls_of, plan_halo
 from uma_md.ranks.placement import Placement
 from uma_md.system import System, check_finite_results
 
-Loaded = TypeVar("Loaded", bound=Potential)
+Loaded = TypeVar("Loaded", bound=AnyPotential)
 
 
 class Division(NamedTuple):
@@ -53,9 +55,10 @@ class SpatialEvaluator:
         Merged for the systems.
     """
 
-    def __init__(self, ranks: Ranks, potential: Potential) -> None:
+    def __init__(self, ranks: Ranks, potential: AnyPotential) -> None:
         self._ranks = ranks
         self._potential = potential
+        self._members = members_of(potential)
 
     def __call__(self, systems: Sequence[System]) -> Properties:
         """Divide the systems and evaluate them."""
@@ -112,14 +115,19 @@ class SpatialEvaluator:
                 graph = division.part.graph(
                     positions, cells, metadata.cutoff, metadata.max_neighbors
                 )
-                energies, gradients = self._potential(graph, exchange)
-                with record_function("forces"):
-                    forces = exchange.reverse(atomic_forces(graph, gradients))
-                    mine = read(energies, forces, virials(graph, gradients))
-                check_finite_results(*mine)
-                own = np.column_stack((mine.energies, mine.forces))
-                parts = exchange.gather(np.append(own, mine.virials))
-            return self._collect(division.owners, parts, len(cells))
+                shares = [self._shares(member, graph, exchange) for member in self._members]
+            found = [self._collect(division.owners, parts, len(cells)) for parts in shares]
+            return found[0] if self._potential is self._members[0] else combine(found)
+
+    def _shares(self, member: Potential, graph: Graph, exchange: MPIExchange) -> list[np.ndarray]:
+        """What each rank finds of a model's results."""
+        energies, gradients = member(graph, exchange)
+        with record_function("forces"):
+            forces = exchange.reverse(atomic_forces(graph, gradients))
+            mine = read(energies, forces, virials(graph, gradients))
+        check_finite_results(*mine[:3])
+        own = np.column_stack((mine.energies, mine.forces))
+        return exchange.gather(np.append(own, mine.virials))
 
     def step(self, division: Division, systems: int) -> AbstractContextManager[None]:
         """Give a block that ends with ``evaluate``: other ranks do not wait for one that fails.
@@ -127,9 +135,14 @@ class SpatialEvaluator:
         All ranks enter it right after an agreement, within ``ranks.together``.
         """
         owned = np.bincount(division.owners, minlength=self._ranks.size)
-        balanced = self._potential.network.num_balanced
-        calls = calls_of(self._potential.metadata.num_layers, balanced > 0)
-        return division.exchange.step(Schedule(calls, balanced * systems, 4 * owned + 9 * systems))
+        calls: list[Call] = []
+        summed: list[int] = []
+        for member in self._members:
+            balanced = member.network.num_balanced
+            more = calls_of(member.metadata.num_layers, balanced > 0)
+            calls += more
+            summed += [balanced * systems] * more.count("sum")
+        return division.exchange.step(Schedule(calls, summed, 4 * owned + 9 * systems))
 
     def _collect(self, owners: np.ndarray, parts: list[np.ndarray], systems: int) -> Properties:
         """Put the ranks' rows (owned, 4) into atoms' order, and add their shares of virials."""
@@ -158,6 +171,7 @@ def load_in_turn(ranks: Ranks, placement: Placement, load: Callable[[], Loaded])
             loaded = load()
         ranks.agree()
     assert loaded is not None
-    record = {"model or task": loaded.metadata.to_json()}
+    records = [member.metadata.to_json() for member in members_of(loaded)]
+    record = {"model or task": "\n".join(records)}
     ranks.check_same("model", record, "give every rank the same file and task")
     return loaded
