@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What ranks of ``test_mpi.py``, ``test_traffic.py`` and ``test_overlap.py`` run.
+"""What ranks of ``test_mpi.py``, ``test_traffic.py``, ``test_committee.py`` and ``test_overlap.py`` run.
 
 Each check is a collective function; what it returns on rank 0 goes to FOLDER/CHECK.pkl.
 ``mpi_ranks.py ADDRESS`` is given checks by ``mpi_launch.Checks``, on all ranks or the first few;
@@ -19,11 +19,12 @@ from served_ranks import WORLD, serve
 def do(work: tuple[str, list[str]], comm: MPI.Intracomm) -> None:
     """Do checks on the ranks of a communicator."""
     import mpi_checks
+    import mpi_committee
     import mpi_faults
     import mpi_overlap
     import mpi_traffic
 
-    modules = mpi_checks, mpi_faults, mpi_traffic, mpi_overlap
+    modules = mpi_checks, mpi_committee, mpi_faults, mpi_traffic, mpi_overlap
     for module in modules:
         vars(module)["WORLD"] = comm
     folder, names = Path(work[0]), work[1]

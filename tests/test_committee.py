@@ -12,6 +12,7 @@ from ase.io import read, write
 from ase.md.verlet import VelocityVerlet
 from ase.stress import voigt_6_to_full_3x3_stress
 from conftest import checkpoint
+from mpi_launch import launch
 from structures import structure
 
 from uma_md import UMACalculator, predict
@@ -215,3 +216,20 @@ def test_a_charge_given_to_the_calculator_is_that_of_all_members(files, tmp_path
     atoms = molecule("OH")
     energies = [one.get_potential_energy(atoms) for one in alone]
     assert calculator.get_potential_energy(atoms) == pytest.approx(np.mean(energies), abs=1e-9)
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_ranks_give_the_members_of_one_process_and_fail_together(ranks, tmp_path):
+    done = launch(tmp_path, ranks, "committee")
+    assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    found, faults, energy = pickle.loads((tmp_path / "committee.pkl").read_bytes())
+    for spread, alone in found:
+        assert spread.keys() == alone.keys()
+        assert "forces_std" in spread
+        for name, value in alone.items():
+            assert spread[name] == pytest.approx(value, rel=1e-9, abs=1e-9), name
+    for outcomes in faults:
+        assert len(outcomes) == ranks
+        assert all("the network broke" in str(one) for one in outcomes), outcomes
+    assert energy == pytest.approx(found[0][0]["energy"], rel=1e-12)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ase.io import read
 from click.testing import CliRunner
 from lammps_session import ONE_THREAD
 from PIL import Image
@@ -31,6 +32,7 @@ GALLERY = (
     "d3-overlay",
     "screening",
     "lammps-python",
+    "active-learning",
 )
 pytestmark = pytest.mark.slow
 
@@ -200,6 +202,21 @@ def test_isomers_come_from_one_call(tmp_path):
     out = printed("screening", "--copies 0", tmp_path / "a.png")
     assert numbers(out, r"^(\d+) structures")[0] == 61
     assert re.search(r"C2H6O +CH3CH2OH 0.00, CH3OCH3 [01]\.\d\d eV", out)
+
+
+@pytest.mark.lammps
+@pytest.mark.mpi
+def test_a_committee_ends_the_run_where_it_disagrees(tmp_path):
+    words = f"--cells 2 --steps 100 --limit 0.02 --keep 0.01 --structures {tmp_path / 'new.xyz'}"
+    out = printed("active-learning", words, tmp_path / "a.png")
+    step, largest = numbers(out, r"ended at step (\d+), largest deviation (\S+) eV")
+    assert 0 < step < 100
+    assert largest > 0.02
+    kept = read(tmp_path / "new.xyz", ":")
+    assert len(kept) == numbers(out, r"kept (\d+) structures")[0]
+    assert all(atoms.arrays["forces_std"].max() > 0.01 for atoms in kept)
+    assert kept[-1].info["step"] == step
+    assert kept[-1].arrays["forces_std"].max() == pytest.approx(largest, abs=1e-3)
 
 
 @pytest.mark.lammps

@@ -31,7 +31,10 @@ from ipi_driver.options import Options
 from ipi_driver.potential import UMAPotential
 from uma_md import UMACalculator
 
-pytestmark = pytest.mark.ipi
+pytestmark = [
+    pytest.mark.ipi,
+    pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
+]
 
 VARIANT = "tiny-1p2p1"
 WHERE = {"task": "omol", "dtype": "float64", "device": "cpu"}
@@ -107,7 +110,7 @@ def test_equal_models_are_one_model_without_deviation(files):
     assert energy == wanted
     assert (forces == wanted_forces).all()
     assert extras["energy_std"] == extras["largest_force_std"] == 0.0
-    assert extras["forces_std"].tolist() == [0.0] * 3
+    assert list(extras["forces_std"]) == [0.0] * 3
 
 
 def test_i_pi_writes_deviations_of_every_bead(files, water, tmp_path):

@@ -294,7 +294,7 @@ def test_without_a_committee_there_are_no_deviations(files, tmp_path):
     message = "force_deviation must be that of a committee, found one model; add 'committee'"
     with_fix = "\nfix spread all pair 1 uma force_deviation 0\nrun 0\n"
     refuse(script + with_fix, tmp_path, message)
-    with_number = f"\ncompute uma all pair uma\nvariable a equal c_uma[{FIRST}]\nprint $(v_a)\n"
+    with_number = f"\ncompute uma all pair uma\nthermo_style custom step c_uma[{FIRST}]\nrun 0\n"
     refuse(script + with_number, tmp_path, "out-of-range")
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Many structures at once: each gives what it gives alone, and none spoils the others."""
 
+import signal
 import warnings
 from typing import Any
 
@@ -12,7 +13,7 @@ from assorted_structures import assorted
 from conftest import checkpoint
 from structures import structure
 
-from uma_md import PredictionError, UMACalculator, predict
+from uma_md import PredictionError, PredictionInterrupt, UMACalculator, predict
 from uma_md.batch_evaluation import BatchEvaluator
 from uma_md.memory import BatchLimit
 from uma_md.mixed_batching import MixedBatcher
@@ -187,6 +188,30 @@ def test_what_fails_is_named_and_the_others_are_kept(calculators):
         assert text in str(error.failures[number])
     computed = [found for found in error.predictions if found is not None]
     check_same(computed, good, calculator)
+
+
+def test_an_interrupt_keeps_what_was_computed(calculators, monkeypatch):
+    """Ctrl-C arrives in the third batch: of three compositions, two are there."""
+    calculator = calculators("tiny-1p2p1")
+    structures = [molecule(name) for name in ("H2O", "CH4", "H2O", "NH3", "CH4")]
+    original, batches = MixedBatcher.graph, []
+
+    def graph(self, members):
+        batches.append(len(members))
+        if len(batches) == 3:
+            signal.raise_signal(signal.SIGINT)
+        return original(self, members)
+
+    monkeypatch.setattr(MixedBatcher, "graph", graph)
+    with pytest.raises(KeyboardInterrupt, match="interrupted after 4 of 5 structures") as caught:
+        calculator.predict([*structures[:4], molecule("CH4")])
+    assert isinstance(caught.value, PredictionInterrupt)
+    predictions = caught.value.predictions
+    assert predictions[3] is None
+    assert caught.value.failures == {}
+    monkeypatch.undo()
+    others = [0, 1, 2, 4]
+    check_same([predictions[n] for n in others], [structures[n] for n in others], calculator)
 
 
 def test_what_makes_the_model_give_nan_spoils_no_neighbor_in_its_batch(calculators, monkeypatch):

@@ -8,15 +8,24 @@ if TYPE_CHECKING:
     from uma_md.calculator import UMACalculator as UMACalculator
     from uma_md.prediction import Prediction as Prediction
     from uma_md.prediction import PredictionError as PredictionError
+    from uma_md.prediction import PredictionInterrupt as PredictionInterrupt
     from uma_md.prediction import predict as predict
 
 __version__ = "0.1.0"
-__all__ = ["Prediction", "PredictionError", "UMACalculator", "__version__", "predict"]
+__all__ = [
+    "Prediction",
+    "PredictionError",
+    "PredictionInterrupt",
+    "UMACalculator",
+    "__version__",
+    "predict",
+]
 
 _HOMES = {
     "UMACalculator": "calculator",
     "Prediction": "prediction",
     "PredictionError": "prediction",
+    "PredictionInterrupt": "prediction",
     "predict": "prediction",
 }
 

@@ -324,6 +324,8 @@ class UMACalculator(Calculator):
         ------
         PredictionError
             When some structures could not be evaluated; it holds what the others gave.
+        PredictionInterrupt
+            After Ctrl-C; it holds what was computed.
         TypeError
             When the calculator belongs to ranks.
         """

@@ -74,6 +74,29 @@ class PredictionError(ValueError):
         )
 
 
+class PredictionInterrupt(KeyboardInterrupt):
+    """Ctrl-C, with what was computed until then.
+
+    Attributes
+    ----------
+    predictions : list of Prediction or None
+        None where a structure was not evaluated.
+    failures : dict of int to ValueError
+        Why some of these failed, by the structure's number in the list, from 0.
+    """
+
+    def __init__(
+        self, predictions: list[Prediction | None], failures: dict[int, ValueError]
+    ) -> None:
+        self.predictions = predictions
+        self.failures = failures
+        done = len(predictions) - predictions.count(None)
+        super().__init__(
+            f"interrupted after {done} of {len(predictions)} structures, which this exception's "
+            "'predictions' has"
+        )
+
+
 class Outcomes:
     """What was computed so far of a list of structures, also when it ends early.
 
@@ -238,6 +261,8 @@ def predict(
         When the file, the task or the device is not available, or an option is invalid.
     PredictionError
         When some structures could not be evaluated; it holds what the others gave.
+    PredictionInterrupt
+        After Ctrl-C, a ``KeyboardInterrupt`` that holds what was computed.
     """
     unknown = sorted(set(options) - set(RunOptions.names()))
     if unknown:
@@ -258,9 +283,14 @@ def predict_all(
     ------
     PredictionError
         When some could not be evaluated; it holds what the others gave.
+    PredictionInterrupt
+        After Ctrl-C; it holds what was computed.
     """
     outcomes = Outcomes(len(structures))
-    outcomes.gather(predictor(structures), progress)
+    try:
+        outcomes.gather(predictor(structures), progress)
+    except KeyboardInterrupt as interrupt:
+        raise PredictionInterrupt(outcomes.predictions, outcomes.failures) from interrupt
     return outcomes.complete()
 
 
