@@ -176,6 +176,7 @@ def main(
     **options: Any,
 ) -> None:
     """Serve MODEL, a file or the name of a published model, to i-PI; of several models the mean."""
+    model = models[0] if len(models) == 1 else models
     address = {name: options.pop(name) for name in ADDRESS_OPTIONS}
     with _ended_by_signals():
         from ipi_driver.options import Options
@@ -183,9 +184,9 @@ def main(
         from ipi_driver.wire.address import Address
 
         if input_file is not None:
-            _check(input_file, models, template, address, options)
+            _check(input_file, model, template, address, options)
             return
-        run(models, template, Options(**options), Address(**address), ranks_per_bead, _say)
+        run(model, template, Options(**options), Address(**address), ranks_per_bead, _say)
     _leave_other_ranks()
 
 
@@ -194,14 +195,14 @@ ADDRESS_OPTIONS = ("unix", "host", "port", "shm", "mpi", "mpi_name", "prefix", "
 
 def _check(
     input_file: Path,
-    models: tuple[Path, ...],
+    model: Path | tuple[Path, ...],
     template: Path,
     address: dict[str, Any],
     options: dict[str, Any],
 ) -> None:
     from ipi_driver.input.check import check
 
-    if not check(input_file, models, template, address, options, _say):
+    if not check(input_file, model, template, address, options, _say):
         raise ValueError("i-PI's input must be free of what is listed above as an error")
 
 

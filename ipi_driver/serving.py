@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +23,7 @@ FIRST_RANK_TELLS = 2.0  # seconds
 
 
 def run(
-    models: Sequence[Path],
+    model: Models,
     template: Path,
     options: Options,
     address: Address,
@@ -35,9 +34,8 @@ def run(
 
     Parameters
     ----------
-    models
-        One, or the members of a committee.
-    template
+    model, template
+        As for ``ipi_driver.potential.UMAPotential``; of several models, a committee.
     options
     address
     ranks_per_bead
@@ -51,7 +49,6 @@ def run(
         When model, template and options do not go together, or i-PI is not there, is gone or
         sends what cannot be served.
     """
-    model: Models = models[0] if len(models) == 1 else list(models)
     comm = _ranks(address)
     if comm is None or comm.Get_size() == 1:
         potential = UMAPotential(model, read_template(template), options, report)

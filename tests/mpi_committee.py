@@ -2,6 +2,7 @@
 """Committees whose atoms are spread over ranks, for ``test_committee.py``."""
 
 from contextlib import contextmanager
+from typing import Any
 
 from mpi_cases import atoms_of, model
 from mpi_checks import WORLD, outcome
@@ -10,7 +11,7 @@ from uma_md import UMACalculator
 
 # Layers, degrees and what is summed over ranks in each layer are not the same.
 MEMBERS = ("tiny-1p1", "tiny-1p2", "tiny-m")
-WHERE = {"task": "omat", "dtype": "float64", "device": "cpu"}
+WHERE: dict[str, Any] = {"task": "omat", "dtype": "float64", "device": "cpu"}
 
 
 def committee():

@@ -10,6 +10,7 @@ from structures import water_box
 
 from uma_md import UMACalculator
 from uma_md.commands.scaling.rates import shape_of
+from uma_md.committee import members_of
 from uma_md.options import RunOptions
 from uma_md.potential import Potential
 from uma_md.ranks.agreement import Ranks
@@ -137,7 +138,7 @@ def collectives():
             atoms.get_forces()
             steps.append([note for note in comm.notes if note[0] not in ("Isend", "Irecv")])
         layers = calculator.metadata.num_layers
-        balanced = calculator._potential.network.num_balanced
+        balanced = members_of(calculator._potential)[0].network.num_balanced
         assert calculator._spatial is not None
         assert calculator._spatial._kept is not None
         owned = len(calculator._spatial._kept[2].part.owned)

@@ -28,6 +28,7 @@ from structures import structure
 from ipi_driver.options import Options
 from ipi_driver.potential import UMAPotential
 from uma_md import UMACalculator
+from uma_md.committee import members_of
 
 ROUNDS = [20, pytest.param(50, marks=pytest.mark.extended)]
 GROWTH = 0.2e6  # bytes for each of the rounds; weights have millions
@@ -67,7 +68,7 @@ def close(one, other) -> bool:
 
 
 def networks(calculator: UMACalculator) -> int:
-    return id(calculator._potential.network)
+    return id(members_of(calculator._potential)[0].network)
 
 
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])

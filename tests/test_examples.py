@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -212,7 +213,7 @@ def test_a_committee_ends_the_run_where_it_disagrees(tmp_path):
     step, largest = numbers(out, r"ended at step (\d+), largest deviation (\S+) eV")
     assert 0 < step < 100
     assert largest > 0.02
-    kept = read(tmp_path / "new.xyz", ":")
+    kept: Any = read(tmp_path / "new.xyz", ":")
     assert len(kept) == numbers(out, r"kept (\d+) structures")[0]
     assert all(atoms.arrays["forces_std"].max() > 0.01 for atoms in kept)
     assert kept[-1].info["step"] == step

@@ -4,6 +4,7 @@
 import json
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ pytestmark = [
 ]
 
 VARIANT = "tiny-1p2p1"
-WHERE = {"task": "omol", "dtype": "float64", "device": "cpu"}
+WHERE: dict[str, Any] = {"task": "omol", "dtype": "float64", "device": "cpu"}
 OUTPUT = """
   <trajectory stride='1' filename='{name}' extra_type='{name}'> extras </trajectory>
  </output>"""

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from uma_md.files.structures import read_structure
 
 def check(
     input_file: Path,
-    models: Sequence[Path],
+    model: Models,
     template: Path,
     address: dict[str, Any],
     options: dict[str, Any],
@@ -37,7 +37,7 @@ def check(
     ----------
     input_file
         i-PI's.
-    models, template
+    model, template
         As for a run.
     address
         Fields of ``ipi_driver.wire.address.Address``.
@@ -63,7 +63,6 @@ def check(
     for system in given.systems:
         remarks += check_system(system, atoms, input_file.parent)
     _say(remarks, report)
-    model: Models = models[0] if len(models) == 1 else models
     potential = UMAPotential(model, atoms, Options(**options), report)
     if field is not None:
         potential.configure(
