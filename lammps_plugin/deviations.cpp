@@ -60,6 +60,7 @@ void DeviationFile::write(int64_t step, const std::vector<double> &columns)
                                          name_, std::strerror(errno)));
   }
   begun_ = true;
+  latest_ = step;
 }
 
 void Deviations::take(const std::vector<Result> &members)
@@ -124,6 +125,7 @@ void Deviations::compare(MPI_Comm world, const std::vector<char> &is_seen, doubl
 // Of this rank's own atoms.
 void Deviations::compare_forces(const std::vector<char> &is_seen, double unit)
 {
+  forces_.reserve(std::max<size_t>(is_seen.size(), 1));
   forces_.assign(is_seen.size(), 0.0);
   summary_.largest_force = 0.0;
   summary_.least_force = std::numeric_limits<double>::infinity();

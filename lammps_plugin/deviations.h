@@ -24,7 +24,9 @@ class DeviationFile {
 
   const std::string &name() const { return name_; }
   int64_t every() const { return every_; }
-  bool is_due(int64_t step) const { return step % every_ == 0; }
+  // A minimizer evaluates a step several times: the first one counts, in each run.
+  bool is_due(int64_t step) const { return step % every_ == 0 && step != latest_; }
+  void begin_run() { latest_ = -1; }
 
   // On one rank. The first row of a run that begins at step 0 begins the file, otherwise rows are
   // added to what is there. Throws std::runtime_error when the file cannot be written.
@@ -32,7 +34,7 @@ class DeviationFile {
 
  private:
   std::string name_;
-  int64_t every_;
+  int64_t every_, latest_ = -1;
   bool begun_ = false;
 };
 
@@ -60,7 +62,8 @@ class Deviations {
   const Summary &summary() const { return summary_; }
   std::vector<double> columns() const;    // of the file, after the step
 
-  // Of the force on each owned atom; 0 for those that the model does not see.
+  // Of the force on each owned atom; 0 for those that the model does not see. Its data are never
+  // null, which 'fix pair' takes for a name that is not known.
   std::vector<double> &forces() { return forces_; }
 
  private:

@@ -204,6 +204,7 @@ void PairUMA::init_style()
   neighbor->add_request(this, NeighConst::REQ_FULL);
   state->planned = -1;
   state->advised = false;
+  if (state->potential && state->potential->file()) state->potential->file()->begin_run();
   state->asked.assign((atom->ntypes + 1) * (atom->ntypes + 1), 0);
 }
 

@@ -14,7 +14,7 @@ from uma_md.export import export
 pytestmark = [pytest.mark.lammps, pytest.mark.mpi]
 
 VARIANT = "tiny-1p2p1"
-FIRST = 3  # of the numbers of 'compute pair uma' that belong to a committee
+FIRST = 11  # of the numbers of 'compute pair uma' that belong to a committee
 TO_REAL = 23.060549  # kcal/mol per eV, of LAMMPS
 
 SEE = f"""
@@ -95,6 +95,19 @@ def test_of_two_members_deviations_are_half_of_the_difference(files, tmp_path):
         assert energy == pytest.approx(0.5 * abs(alone[0].energy - alone[1].energy) / 24, rel=1e-8)
         difference = np.abs(alone[0].virial - alone[1].virial).max()
         assert virial == pytest.approx(0.5 * difference / 24, rel=1e-7)
+
+
+def test_ranks_without_atoms_have_no_deviations(files, committee, tmp_path):
+    """Four ranks, all atoms on one of them."""
+    atoms = structure("mol:H2O")
+    atoms.positions += (1, 1, 1)
+    atoms.set_cell([40, 40, 40])
+    atoms.pbc = True
+    block = committee_of(atoms, files)
+    block.before = "processors 4 1 1"
+    log = run(block.setup(tmp_path, 0) + SEE, 4, tmp_path)
+    spread = np.loadtxt(tmp_path / "spread.dump", skiprows=9)
+    expect_deviations(seen(log), spread, committee(block.atoms), block.atoms)
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 4])
@@ -182,6 +195,13 @@ def test_the_file_has_a_row_for_every_so_many_steps(ranks, files, committee, tmp
     numbers = np.array(thermo[-1][-4:], dtype=float)
     assert rows[3, [4, 6, 7, 1]] == pytest.approx(numbers, rel=1e-5)
     assert rows[3, 4] != pytest.approx(rows[2, 4], rel=1e-4)
+
+
+def test_a_minimizer_writes_one_row_for_a_step(files, tmp_path):
+    block = committee_of(structure("water:8"), files, "deviations devi.out every 1")
+    run(block.setup(tmp_path, 0) + "\nminimize 0 0 3 30\n", 2, tmp_path)
+    steps = np.loadtxt(tmp_path / "devi.out")[:, 0]
+    assert steps.tolist() == [0, 1, 2, 3]
 
 
 def test_a_restarted_run_adds_to_the_file_and_names_the_members(files, tmp_path):
