@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What ranks of ``test_mpi.py``, ``test_traffic.py``, ``test_committee.py`` and ``test_overlap.py`` run.
+"""What ranks of the tests of MPI in Python run.
 
 Each check is a collective function; what it returns on rank 0 goes to FOLDER/CHECK.pkl.
 ``mpi_ranks.py ADDRESS`` is given checks by ``mpi_launch.Checks``, on all ranks or the first few;

@@ -16,8 +16,9 @@ from uma_md.potential import Potential
 from uma_md.properties import Properties, atomic_forces, read, virials
 from uma_md.ranks.agreement import Ranks
 from uma_md.ranks.decomposition import Part, assign_owners
-from uma_md.ranks.halo_exchange import Call, MPIExchange, Schedule, calls_of, plan_halo
+from uma_md.ranks.halo_exchange import MPIExchange, Schedule, calls_of, plan_halo
 from uma_md.ranks.placement import Placement
+from uma_md.ranks.transfer import Call
 from uma_md.system import System, check_finite_results
 
 Loaded = TypeVar("Loaded", bound=AnyPotential)
