@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from conftest import checkpoint
 from structures import structure
 
+from uma_md import UMACalculator
 from uma_md.cli import main
 from uma_md.files.structures import read_structure, read_structures
 from uma_md.mixed_batching import MixedBatcher
@@ -60,6 +61,29 @@ def test_every_structure_of_a_file_is_computed(name, tmp_path, calculators):
         assert one.get_stress() == pytest.approx(atoms.get_stress(), abs=1e-8)
         assert one.info["units"].startswith("energy eV, forces eV/angstrom, stress eV/angstrom^3")
         assert (one.info["model"], one.info["task"]) == ("UMA-S-1.2.1", "omol")
+
+
+def test_several_models_are_a_committee(tmp_path, fine_tunes):
+    write(tmp_path / "a.extxyz", boxes())
+    other = fine_tunes("tiny-1p2p1", 1)
+    code, text = run(tmp_path / "a.extxyz", tmp_path / "out.extxyz", "--model", other)
+    assert code == 0, text
+    members = [
+        UMACalculator(file, "omol", "cpu", "float64") for file in (checkpoint("tiny-1p2p1"), other)
+    ]
+    for atoms in frames(tmp_path / "out.extxyz"):
+        energies, forces, stresses = zip(
+            *(
+                (c.get_potential_energy(atoms), c.get_forces(atoms), c.get_stress(atoms))
+                for c in members
+            ),
+            strict=True,
+        )
+        assert atoms.get_potential_energy() == pytest.approx(np.mean(energies), abs=1e-7)
+        assert atoms.info["energy_std"] == pytest.approx(np.std(energies) / len(atoms), abs=1e-7)
+        assert atoms.info["stress_std"] == pytest.approx(np.std(stresses, axis=0), abs=1e-7)
+        half = np.linalg.norm(forces[0] - forces[1], axis=1) / 2
+        assert atoms.arrays["forces_std"] == pytest.approx(half, abs=1e-7)
 
 
 def test_one_structure_of_a_format_that_holds_no_more(tmp_path):
@@ -202,9 +226,7 @@ def test_databases_that_are_more_or_less_than_tables_are_refused(change, kind, t
         connection.execute(change)
     connection.close()
     before = path.read_bytes()
-    with pytest.raises(
-        ValueError, match=f"structure 0: .* whole file of format db, found .*{kind}"
-    ):
+    with pytest.raises(ValueError, match=f"must be a whole file of format db, found .*{kind}"):
         list(read_structures(path))
     assert path.read_bytes() == before
 

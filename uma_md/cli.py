@@ -161,24 +161,32 @@ def export(
 @click.argument("file", type=FILE)
 @click.option("-o", "--output", type=OUTPUT, required=True, help="The extended XYZ file to write.")
 @click.option(
-    "--model", type=FILE, required=True, help="A checkpoint, an exported file, or a model's name."
+    "--model",
+    type=FILE,
+    required=True,
+    multiple=True,
+    help="A checkpoint, an exported file, or a model's name; several are a committee.",
 )
 @click.option("--task", help="Training data and level of theory: omol, omat, ...")
 @run_options
-def predict(file: Path, output: Path, model: Path, task: str | None, **options: Any) -> None:
+def predict(
+    file: Path, output: Path, model: tuple[Path, ...], task: str | None, **options: Any
+) -> None:
     """Compute energy, forces and stress of every structure in FILE.
 
     FILE is of a format that ASE reads: extxyz, traj, db, cif and more. What was computed is written
     also where some structures fail or the computation is interrupted.
 
     \b
-    Example:
+    Examples:
       uma-md predict many.xyz --model uma-nano --task omol -o predicted.xyz
+      uma-md predict many.xyz --model a.pt --model b.pt --task omol -o predicted.xyz
     """
     from uma_md.options import RunOptions
     from uma_md.prediction_files import predict_file
 
-    predict_file(file, output, model, task, RunOptions(**options), click.echo)
+    models = model[0] if len(model) == 1 else model
+    predict_file(file, output, models, task, RunOptions(**options), click.echo)
 
 
 main.add_command(setup)

@@ -10,12 +10,13 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
+from uma_md.committee import Models
 from uma_md.files.structures import read_structures
 from uma_md.files.whole_file import check_output, written_whole
 from uma_md.options import RunOptions
-from uma_md.prediction import Outcomes, Prediction, Predictor
+from uma_md.prediction import STANDARD_DEVIATIONS, Outcomes, Prediction, Predictor
 from uma_md.ranks.placement import pick_device
-from uma_md.shared_potential import SharedPotential
+from uma_md.shared_potential import AnyShared, load_shared
 from uma_md.signals import signals_as_exceptions
 
 UNITS = "energy eV, forces eV/angstrom, stress eV/angstrom^3, positions angstrom"
@@ -24,15 +25,15 @@ UNITS = "energy eV, forces eV/angstrom, stress eV/angstrom^3, positions angstrom
 def predict_file(
     source: Path,
     output: Path,
-    model: Path,
+    model: Models,
     task: str | None,
     options: RunOptions,
     report: Callable[[str], None],
 ) -> None:
     """Evaluate the structures of a file and write extended XYZ.
 
-    Each frame has energy, energies of atoms, forces and, in a cell, stress; ``structure`` is its
-    number in the file that was read, from 0.
+    Each frame has energy, energies of atoms, forces and, in a cell, stress; of a committee also
+    what its members differ by. ``structure`` is its number in the file that was read, from 0.
 
     Parameters
     ----------
@@ -56,7 +57,7 @@ def predict_file(
     if check_output(output) == source.resolve():
         raise ValueError(f"output must be another file than what is read, found {output} for both")
     structures, reason = _read(source)
-    potential = SharedPotential(model, task, options, pick_device(options.device))
+    potential = load_shared(model, task, options, pick_device(options.device))
     outcomes = Outcomes(len(structures))
     with signals_as_exceptions():
         try:
@@ -98,7 +99,7 @@ def _write(
     output: Path,
     structures: Sequence[Atoms],
     predictions: Sequence[Prediction | None],
-    potential: SharedPotential,
+    potential: AnyShared,
 ) -> int:
     """Write what was computed; returns the number of structures, and writes no file for none."""
     frames = list(_frames(structures, predictions, potential))
@@ -111,7 +112,7 @@ def _write(
 def _frames(
     structures: Sequence[Atoms],
     predictions: Sequence[Prediction | None],
-    potential: SharedPotential,
+    potential: AnyShared,
 ) -> Iterator[Atoms]:
     metadata = potential.metadata
     for number, (atoms, found) in enumerate(zip(structures, predictions, strict=True)):
@@ -122,6 +123,9 @@ def _frames(
         for name in results:  # of the file that was read
             frame.info.pop(name, None)
             frame.arrays.pop(name, None)
+        for name in results.keys() & set(STANDARD_DEVIATIONS):  # which ASE has no words for
+            place = frame.arrays if name == "forces_std" else frame.info
+            place[name] = results.pop(name)
         frame.calc = SinglePointCalculator(frame, **results)
         frame.info.update(
             structure=number, model=metadata.model_id, task=metadata.task, units=UNITS
