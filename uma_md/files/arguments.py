@@ -25,7 +25,7 @@ class FileName(click.ParamType[Path]):
             When the name is empty, as that of a shell's variable that is not set.
         """
         if isinstance(value, str) and not value.strip():
-            what = param.make_metavar(ctx) if param and ctx else "file"
+            what = param.make_metavar(ctx).removesuffix("...") if param and ctx else "file"
             if param and param.opts and param.opts[-1].startswith("-"):
                 what = param.opts[-1]
             raise click.ClickException(f"{what} must be a name, found an empty one: give another")
