@@ -42,7 +42,7 @@ def committee():
 @contextmanager
 def spoiled(calculator, member):
     """A member that fails on one rank in the midst of an evaluation."""
-    stages = calculator._potential.members[member]._evaluator.edges
+    stages = calculator._potential.members[member]._evaluator.stages
     kept = stages.update
 
     def update(layer, x, m):

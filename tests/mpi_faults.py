@@ -123,7 +123,7 @@ def spoiled_bias(calculator, value):
 @contextmanager
 def at_the_second_update(calculator, rank: int, action: Callable[[], object]):
     """What a rank does besides before its nodes are updated in the second layer, by any engine."""
-    stages = calculator._potential._evaluator.edges
+    stages = calculator._potential._evaluator.stages
     kept = stages.update
 
     def update(layer, x, m):

@@ -32,10 +32,10 @@ from ipi_driver.options import Options
 from ipi_driver.potential import UMAPotential
 from ipi_driver.wire.protocol import Structures
 from uma_md import UMACalculator
-from uma_md.edge_stages import KernelStages
 from uma_md.evaluator import Evaluator
 from uma_md.exchange import LocalExchange
 from uma_md.graph import Graph
+from uma_md.kernel_stages import KernelStages
 from uma_md.kernels import library
 from uma_md.memory import Keep, Plan
 from uma_md.options import PRECISIONS

@@ -29,10 +29,10 @@ from test_kernels import (
 
 from uma_md.build import find_compiler
 from uma_md.config import ModelConfig
-from uma_md.edge_stages import KernelStages
 from uma_md.evaluator import Evaluation, Evaluator
 from uma_md.exchange import Arrived, Exchange, LocalExchange, Transfer
 from uma_md.graph import Graph
+from uma_md.kernel_stages import KernelStages
 from uma_md.kernels import library
 from uma_md.memory import Keep, Plan
 from uma_md.model import UMA

@@ -10,14 +10,16 @@ from structures import structure
 
 from uma_md import UMACalculator
 from uma_md.config import ModelConfig
-from uma_md.edge_stages import KernelStages, PortableStages, make_stages
 from uma_md.evaluator import Evaluation, Evaluator
 from uma_md.exchange import LocalExchange
 from uma_md.files import exported
 from uma_md.graph import Graph
+from uma_md.kernel_stages import KernelStages
 from uma_md.kernels import library
 from uma_md.memory import Keep, Plan
 from uma_md.model import UMA
+from uma_md.portable_stages import PortableStages
+from uma_md.stages import make_stages
 
 pytestmark = pytest.mark.skipif(not library.load(), reason="the kernels are not compiled")
 

@@ -23,9 +23,11 @@ from structures import structure
 from test_gpu_kernels import OnStandIn, driver, needs_library
 from test_kernels import ODD, cluster, make_model
 
-from uma_md.edge_stages import EdgeStages, KernelStages, PortableStages
 from uma_md.graph import Graph
+from uma_md.kernel_stages import KernelStages
 from uma_md.memory import Keep, Plan
+from uma_md.portable_stages import PortableStages
+from uma_md.stages import Stages
 
 __all__ = ["driver"]  # a fixture
 WIDTH = (ODD.lmax + 1) ** 2, ODD.channels
@@ -46,7 +48,7 @@ def part(owned: int, atoms: int = 14) -> Graph:
     )
 
 
-def forward(edges: EdgeStages, graph: Graph, h: torch.Tensor) -> torch.Tensor:
+def forward(edges: Stages, graph: Graph, h: torch.Tensor) -> torch.Tensor:
     """Summed messages, run by run; rows come after the inner edges."""
     early, m = h.clone(), None
     early[len(graph.systems) :] = torch.nan
@@ -55,7 +57,7 @@ def forward(edges: EdgeStages, graph: Graph, h: torch.Tensor) -> torch.Tensor:
     return edges.messages(0, h, edges.inner_runs, m)
 
 
-def reverse(edges: EdgeStages, graph: Graph, h: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
+def reverse(edges: Stages, graph: Graph, h: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
     """Gradients of rows, run by run; those of remote rows are complete after the first."""
     owned = len(graph.systems)
     g_h = edges.reverse_messages(0, h, g, edges.inner_runs)
@@ -68,7 +70,7 @@ def reverse(edges: EdgeStages, graph: Graph, h: torch.Tensor, g: torch.Tensor) -
     return g_h
 
 
-def check_runs(edges: EdgeStages, whole: EdgeStages) -> None:
+def check_runs(edges: Stages, whole: Stages) -> None:
     """The runs of told-apart edges give what all edges together give."""
     generator = torch.Generator().manual_seed(2)
     for owned, keep, chunk in ((9, Keep.ALL, 30), (4, Keep.NOTHING, 7), (1, Keep.ALL, 9)):

@@ -59,12 +59,12 @@ def test_what_others_set_does_not_reach_an_evaluation_and_stays(engine, set_by_o
     calculator = UMACalculator(checkpoint("tiny-1p2p1"), "omol", "cpu", engine=engine)
     potential: Any = calculator._potential
     seen: list[tuple[str, str, bool]] = []
-    merge, evaluate = potential._evaluator.edges.merge, potential._evaluator
+    merge, evaluate = potential._evaluator.stages.merge, potential._evaluator
 
     class Reading:
         """Looks at torch's settings in the middle of a merge and of an evaluation."""
 
-        edges = evaluate.edges
+        stages = evaluate.stages
 
         def __call__(self, *arguments):
             seen.append(settings())
@@ -75,7 +75,7 @@ def test_what_others_set_does_not_reach_an_evaluation_and_stays(engine, set_by_o
         merge()
 
     potential._evaluator = Reading()
-    potential._evaluator.edges.merge = reading_merge
+    potential._evaluator.stages.merge = reading_merge
     calculator.get_potential_energy(structure("mol:H2O"))
     assert len(seen) == 2
     for cuda, mkldnn, halves in seen:

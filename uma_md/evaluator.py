@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import torch
 from torch.profiler import record_function
 
-from uma_md.edge_stages import EdgeStages
 from uma_md.exchange import Exchange, Transfer
 from uma_md.graph import Graph
 from uma_md.memory import Plan
+from uma_md.stages import Stages
 
 
 class Evaluation(NamedTuple):
@@ -50,13 +50,13 @@ class Evaluator:
     ----------
     model
         A ``uma_md.model.UMA`` or an exported file's module, already merged.
-    edges
+    stages
         Its stages, by one engine.
     """
 
-    def __init__(self, model: Any, edges: EdgeStages) -> None:
+    def __init__(self, model: Any, stages: Stages) -> None:
         self.model = model
-        self.edges = edges
+        self.stages = stages
 
     def __call__(self, graph: Graph, exchange: Exchange, plan: Plan) -> Evaluation:
         """Evaluate a graph whose vectors have the model's dtype.
@@ -70,38 +70,38 @@ class Evaluator:
             What is kept of messages, and how many edges are handled at a time.
         """
         with torch.no_grad():
-            self.edges.start(graph, plan)
+            self.stages.start(graph, plan)
             traces, x = self._forward(graph, exchange)
             with record_function("readout"):
-                energies, g = self.edges.readout(x, graph.atomic_numbers[: len(graph.systems)])
+                energies, g = self.stages.readout(x, graph.atomic_numbers[: len(graph.systems)])
             self._reverse(graph, exchange, traces, g)
-            return Evaluation(energies, self.edges.gradients())
+            return Evaluation(energies, self.stages.gradients())
 
     def _forward(self, graph: Graph, exchange: Exchange) -> tuple[list[_LayerTrace], torch.Tensor]:
         with record_function("embed"):
-            x = self.edges.embedding()
+            x = self.stages.embedding()
             x.add_(self.model.embed(graph.atomic_numbers[: len(graph.systems)]))
         traces = []
         for layer in range(self.model.num_layers):
-            transfer = exchange.start_forward(self.edges.normalize(layer, x))
+            transfer = exchange.start_forward(self.stages.normalize(layer, x))
             m = self._messages(layer, transfer)
             traces.append(_LayerTrace(x, transfer.rows, m))
             with record_function("update"):
-                x = self.edges.update(layer, x, m)
+                x = self.stages.update(layer, x, m)
                 if self.model.num_balanced:
                     self._balance(graph, x, self._channel_sums(graph, exchange, x))
         return traces, x
 
     def _messages(self, layer: int, transfer: Transfer) -> torch.Tensor:
         """Along inner edges while remote rows travel; along the others when these are here."""
-        edges, m = self.edges, None
-        for run in range(edges.inner_runs):
+        stages, m = self.stages, None
+        for run in range(stages.inner_runs):
             with record_function("messages"):
-                m = edges.messages(layer, transfer.rows, run, m)
+                m = stages.messages(layer, transfer.rows, run, m)
             transfer.test()
         h = transfer.wait()
         with record_function("messages"):
-            return edges.messages(layer, h, edges.inner_runs, m)
+            return stages.messages(layer, h, stages.inner_runs, m)
 
     def _reverse(
         self, graph: Graph, exchange: Exchange, traces: list[_LayerTrace], g: torch.Tensor
@@ -111,23 +111,23 @@ class Evaluator:
             with record_function("update"):
                 if self.model.num_balanced:
                     self._reverse_balance(graph, exchange, g)
-                g = self.edges.reverse_update(layer, trace.x, trace.m, g)
+                g = self.stages.reverse_update(layer, trace.x, trace.m, g)
             g_h = self._reverse_messages(layer, exchange, trace.h, g)
-            g = self.edges.reverse_normalize(layer, trace.x, g_h).add_(g)
+            g = self.stages.reverse_normalize(layer, trace.x, g_h).add_(g)
         with record_function("embed"):
-            self.edges.reverse_embedding(g)
+            self.stages.reverse_embedding(g)
 
     def _reverse_messages(
         self, layer: int, exchange: Exchange, h: torch.Tensor, g: torch.Tensor
     ) -> torch.Tensor:
         """Gradients of remote rows come first, and travel while the inner edges are computed."""
-        edges = self.edges
+        stages = self.stages
         with record_function("messages"):
-            g_rows = edges.reverse_messages(layer, h, g, edges.inner_runs)
+            g_rows = stages.reverse_messages(layer, h, g, stages.inner_runs)
         transfer = exchange.start_reverse(g_rows)
-        for run in range(edges.inner_runs):
+        for run in range(stages.inner_runs):
             with record_function("messages"):
-                g_rows = edges.reverse_messages(layer, h, g, run, g_rows)
+                g_rows = stages.reverse_messages(layer, h, g, run, g_rows)
             transfer.test()
         return transfer.wait()
 

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch.profiler import record_function
 
-from uma_md.edge_stages import make_stages
 from uma_md.evaluator import Evaluation, Evaluator
 from uma_md.exchange import Exchange, LocalExchange
 from uma_md.graph import Graph
@@ -19,6 +18,7 @@ from uma_md.memory import BatchLimit, MemoryPlanner
 from uma_md.options import RunOptions
 from uma_md.precision import check_precision, products
 from uma_md.properties import Properties, atomic_forces, read, virials
+from uma_md.stages import make_stages
 from uma_md.streams import SideStream
 from uma_md.system import check_finite_results, count_elements
 
@@ -66,12 +66,14 @@ class Potential:
             model, task, options.dtype, device, trust_code=options.trust_code
         )
         where = device, self.metadata.bytes_per_edge
-        edges = make_stages(self.network, options.engine, *where, options.precision, options.graphs)
-        self.engine = edges.name
+        stages = make_stages(
+            self.network, options.engine, *where, options.precision, options.graphs
+        )
+        self.engine = stages.name
         self._stream = SideStream(device, self.engine == "kernels" and options.graphs != "off")
         self._products = options.precision
         check_precision(self._products, self.metadata.dtype, device, self.engine)
-        self._evaluator = Evaluator(self.network, edges)
+        self._evaluator = Evaluator(self.network, stages)
         self._plan = MemoryPlanner(
             options.recompute,
             options.chunk,
@@ -103,7 +105,7 @@ class Potential:
         with torch.no_grad(), products("float32"):
             table = counts_tensor(system[0], self.network.max_num_elements)
             self.network.merge(table, charge, spin)
-            self._evaluator.edges.merge()
+            self._evaluator.stages.merge()
         self._merged_for = system
 
     def fit_of(self, atomic_numbers: np.ndarray, charge: int, spin: int) -> tuple[bytes, int, int]:
@@ -127,7 +129,7 @@ class Potential:
         """How much may be evaluated at once, after ``merge``."""
         m = self.metadata
         features = (m.lmax + 1) ** 2 * m.sphere_channels * DTYPES[m.dtype].itemsize
-        return self._plan.batch_limit(self._evaluator.edges.footprint, features)
+        return self._plan.batch_limit(self._evaluator.stages.footprint, features)
 
     def __call__(self, graph: Graph, exchange: Exchange | None = None) -> Evaluation:
         """Evaluate a graph with vectors in float64; every rank of the exchange takes part.
@@ -139,7 +141,7 @@ class Potential:
         """
         self._check_single_atoms(graph)
         graph = graph._replace(vectors=graph.vectors.to(DTYPES[self.metadata.dtype]))
-        plan = self._plan(len(graph.senders), self._evaluator.edges.footprint)
+        plan = self._plan(len(graph.senders), self._evaluator.stages.footprint)
         with products(self._products), self._stream.entered():
             return self._evaluator(graph, exchange or LocalExchange(), plan)
 
