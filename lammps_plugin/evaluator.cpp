@@ -10,7 +10,7 @@
 namespace uma {
 
 using at::Tensor;
-using kernels::EdgeStages;
+using kernels::Stages;
 
 Evaluator::Evaluator(ScriptedModel &model, HaloExchange &exchange) :
     model_(model),
@@ -25,7 +25,7 @@ template <class Work> auto Evaluator::exchanged(const Work &work)
   return work();
 }
 
-Evaluation Evaluator::operator()(const EdgeGraph &graph, EdgeStages &edges, const Plan &plan,
+Evaluation Evaluator::operator()(const EdgeGraph &graph, Stages &stages, const Plan &plan,
                                  int64_t natoms)
 {
   const at::NoGradGuard no_grad;
@@ -33,97 +33,96 @@ Evaluation Evaluator::operator()(const EdgeGraph &graph, EdgeStages &edges, cons
   traces_.clear();
   const auto before = exchange_.traffic();
   load_ = {.edges = graph.num_edges()};
-  edges.set_edges({graph.vectors(), graph.senders(), graph.receivers(), graph.atomic_numbers(),
-                   graph.num_owned(), /*room=*/0, graph.num_inner()},
-                  plan.chunk);
-  const auto x = forward(graph, edges, plan.keep);
+  stages.set_edges({graph.vectors(), graph.senders(), graph.receivers(), graph.atomic_numbers(),
+                    graph.num_owned(), /*room=*/0, graph.num_inner()},
+                   plan.chunk);
+  const auto x = forward(graph, stages, plan.keep);
   const auto [energies, g] = [&] {
     RECORD_USER_SCOPE("readout");
-    return edges.readout(x, graph.owned_numbers());
+    return stages.readout(x, graph.owned_numbers());
   }();
-  reverse(edges, g);
+  reverse(stages, g);
   load_.messages_sent = exchange_.traffic().messages_sent - before.messages_sent;
   load_.bytes_sent = exchange_.traffic().bytes_sent - before.bytes_sent;
-  return {energies, edges.gradients().to(at::kDouble)};
+  return {energies, stages.gradients().to(at::kDouble)};
 }
 
-Tensor Evaluator::forward(const EdgeGraph &graph, EdgeStages &edges, kernels::Keep keep)
+Tensor Evaluator::forward(const EdgeGraph &graph, Stages &stages, kernels::Keep keep)
 {
   Tensor x;
   {
     RECORD_USER_SCOPE("embed");
-    x = edges.embedding();
+    x = stages.embedding();
     x.add_(model_.embed(graph.owned_numbers()));
   }
   for (int64_t layer = 0; layer < model_.num_layers(); layer++) {
-    const auto sent = edges.normalize(layer, x);
+    const auto sent = stages.normalize(layer, x);
     const auto transfer = exchanged([&] { return exchange_.start_forward(sent); });
     LayerTrace trace{x, transfer->rows(), {}};
-    trace.m = messages(edges, layer, *transfer, keep);
-    x = update(edges, layer, trace);
+    trace.m = messages(stages, layer, *transfer, keep);
+    x = update(stages, layer, trace);
     traces_.push_back(std::move(trace));
   }
   return x;
 }
 
 // Along inner edges while rows of remote atoms travel; along the others when they are here.
-Tensor Evaluator::messages(EdgeStages &edges, int64_t layer, Transfer &transfer, kernels::Keep keep)
+Tensor Evaluator::messages(Stages &stages, int64_t layer, Transfer &transfer, kernels::Keep keep)
 {
   Tensor m;
   const auto add = [&](int64_t run) {
     RECORD_USER_SCOPE("messages");
     const Stopwatch watch(load_.messages);
-    m = edges.messages(layer, transfer.rows(), keep, run, m);
+    m = stages.messages(layer, transfer.rows(), keep, run, m);
   };
-  for (int64_t run = 0; run < edges.inner_runs(); run++) {
+  for (int64_t run = 0; run < stages.inner_runs(); run++) {
     add(run);
     exchanged([&] { transfer.test(); });
   }
   exchanged([&] { return transfer.wait(); });
-  add(edges.inner_runs());
+  add(stages.inner_runs());
   return m;
 }
 
-Tensor Evaluator::update(EdgeStages &edges, int64_t layer, const LayerTrace &trace)
+Tensor Evaluator::update(Stages &stages, int64_t layer, const LayerTrace &trace)
 {
   RECORD_USER_SCOPE("update");
-  auto updated = edges.update(layer, trace.x, trace.m);
+  auto updated = stages.update(layer, trace.x, trace.m);
   if (model_.num_balanced() > 0) balance(updated, sum(model_.channel_sums(updated)));
   return updated;
 }
 
-void Evaluator::reverse(EdgeStages &edges, Tensor g)
+void Evaluator::reverse(Stages &stages, Tensor g)
 {
   for (int64_t layer = model_.num_layers() - 1; layer >= 0; layer--) {
-    g = reverse_layer(edges, layer, traces_.back(), g);
+    g = reverse_layer(stages, layer, traces_.back(), g);
     traces_.pop_back();
   }
   RECORD_USER_SCOPE("embed");
-  edges.reverse_embedding(g);
+  stages.reverse_embedding(g);
 }
 
-Tensor Evaluator::reverse_layer(EdgeStages &edges, int64_t layer, const LayerTrace &trace,
+Tensor Evaluator::reverse_layer(Stages &stages, int64_t layer, const LayerTrace &trace,
                                 const Tensor &g)
 {
-  const auto g_update = reverse_update(edges, layer, trace, g);
-  const auto g_h = reverse_messages(edges, layer, trace.h, g_update);
-  return edges.reverse_normalize(layer, trace.x, g_h).add_(g_update);
+  const auto g_update = reverse_update(stages, layer, trace, g);
+  const auto g_h = reverse_messages(stages, layer, trace.h, g_update);
+  return stages.reverse_normalize(layer, trace.x, g_h).add_(g_update);
 }
 
 // Gradients of remote rows are complete after the edges that need these, and travel while the
 // others are computed.
-Tensor Evaluator::reverse_messages(EdgeStages &edges, int64_t layer, const Tensor &h,
-                                   const Tensor &g)
+Tensor Evaluator::reverse_messages(Stages &stages, int64_t layer, const Tensor &h, const Tensor &g)
 {
   Tensor g_rows;
   const auto add = [&](int64_t run) {
     RECORD_USER_SCOPE("messages");
     const Stopwatch watch(load_.messages);
-    g_rows = edges.reverse_messages(layer, h, g, run, g_rows);
+    g_rows = stages.reverse_messages(layer, h, g, run, g_rows);
   };
-  add(edges.inner_runs());
+  add(stages.inner_runs());
   const auto transfer = exchanged([&] { return exchange_.start_reverse(g_rows); });
-  for (int64_t run = 0; run < edges.inner_runs(); run++) {
+  for (int64_t run = 0; run < stages.inner_runs(); run++) {
     add(run);
     exchanged([&] { transfer->test(); });
   }
@@ -131,12 +130,11 @@ Tensor Evaluator::reverse_messages(EdgeStages &edges, int64_t layer, const Tenso
 }
 
 // Gradient with respect to x, which is that with respect to m.
-Tensor Evaluator::reverse_update(EdgeStages &edges, int64_t layer, const LayerTrace &trace,
-                                 Tensor g)
+Tensor Evaluator::reverse_update(Stages &stages, int64_t layer, const LayerTrace &trace, Tensor g)
 {
   RECORD_USER_SCOPE("update");
   if (model_.num_balanced() > 0) reverse_balance(g);
-  return edges.reverse_update(layer, trace.x, trace.m, g);
+  return stages.reverse_update(layer, trace.x, trace.m, g);
 }
 
 Tensor Evaluator::sum(const Tensor &part)

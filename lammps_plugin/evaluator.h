@@ -11,7 +11,7 @@
 #include "memory_planner.h"
 #include "scripted_model.h"
 
-#include "kernels/edge_stages.h"
+#include "kernels/stages.h"
 
 #include <vector>
 
@@ -19,7 +19,7 @@ namespace uma {
 
 struct Evaluation {
   at::Tensor energies;     // (owned,), eV, float64
-  at::Tensor gradients;    // (edges, 3), eV/angstrom, float64: dE/dvector
+  at::Tensor gradients;    // (stages, 3), eV/angstrom, float64: dE/dvector
 };
 
 class Evaluator {
@@ -31,7 +31,7 @@ class Evaluator {
 
   // Collective. 'plan' says what is kept of messages, and how many edges are handled at a time;
   // 'natoms' counts the atoms of the whole system.
-  Evaluation operator()(const EdgeGraph &graph, kernels::EdgeStages &edges, const Plan &plan,
+  Evaluation operator()(const EdgeGraph &graph, kernels::Stages &stages, const Plan &plan,
                         int64_t natoms);
 
  private:
@@ -41,16 +41,16 @@ class Evaluator {
   };
 
   template <class Work> auto exchanged(const Work &work);
-  at::Tensor forward(const EdgeGraph &graph, kernels::EdgeStages &edges, kernels::Keep keep);
-  at::Tensor messages(kernels::EdgeStages &edges, int64_t layer, Transfer &transfer,
+  at::Tensor forward(const EdgeGraph &graph, kernels::Stages &stages, kernels::Keep keep);
+  at::Tensor messages(kernels::Stages &stages, int64_t layer, Transfer &transfer,
                       kernels::Keep keep);
-  at::Tensor update(kernels::EdgeStages &edges, int64_t layer, const LayerTrace &trace);
-  void reverse(kernels::EdgeStages &edges, at::Tensor g);
-  at::Tensor reverse_layer(kernels::EdgeStages &edges, int64_t layer, const LayerTrace &trace,
+  at::Tensor update(kernels::Stages &stages, int64_t layer, const LayerTrace &trace);
+  void reverse(kernels::Stages &stages, at::Tensor g);
+  at::Tensor reverse_layer(kernels::Stages &stages, int64_t layer, const LayerTrace &trace,
                            const at::Tensor &g);
-  at::Tensor reverse_messages(kernels::EdgeStages &edges, int64_t layer, const at::Tensor &h,
+  at::Tensor reverse_messages(kernels::Stages &stages, int64_t layer, const at::Tensor &h,
                               const at::Tensor &g);
-  at::Tensor reverse_update(kernels::EdgeStages &edges, int64_t layer, const LayerTrace &trace,
+  at::Tensor reverse_update(kernels::Stages &stages, int64_t layer, const LayerTrace &trace,
                             at::Tensor g);
   at::Tensor sum(const at::Tensor &part);
   void balance(at::Tensor &x, const at::Tensor &sums);

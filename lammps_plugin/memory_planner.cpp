@@ -54,7 +54,7 @@ MemoryPlanner::MemoryPlanner(RecomputeChoice recompute, std::optional<int64_t> c
 {
 }
 
-const Plan &MemoryPlanner::operator()(int64_t num_edges, const kernels::EdgeStages &stages)
+const Plan &MemoryPlanner::operator()(int64_t num_edges, const kernels::Stages &stages)
 {
   if (planned_edges_ < 0 || double(num_edges) > 1.1 * double(planned_edges_)) {
     plan_ = new_plan(num_edges, stages);
@@ -63,7 +63,7 @@ const Plan &MemoryPlanner::operator()(int64_t num_edges, const kernels::EdgeStag
   return plan_;
 }
 
-Plan MemoryPlanner::new_plan(int64_t num_edges, const kernels::EdgeStages &stages) const
+Plan MemoryPlanner::new_plan(int64_t num_edges, const kernels::Stages &stages) const
 {
   const bool measured = recompute_ == RecomputeChoice::Auto || !chunk_;
   double available =
@@ -83,7 +83,7 @@ Plan MemoryPlanner::new_plan(int64_t num_edges, const kernels::EdgeStages &stage
 }
 
 // The most that may be kept of so many edges in all layers.
-Keep MemoryPlanner::choose(double rows, const kernels::EdgeStages &stages, double available) const
+Keep MemoryPlanner::choose(double rows, const kernels::Stages &stages, double available) const
 {
   if (recompute_ == RecomputeChoice::On) return Keep::Nothing;
   if (recompute_ == RecomputeChoice::Off) return Keep::All;

@@ -7,7 +7,7 @@
 
 #include "options.h"
 
-#include "kernels/edge_stages.h"
+#include "kernels/stages.h"
 
 #include <c10/core/Device.h>
 #include <cstdint>
@@ -34,12 +34,12 @@ class MemoryPlanner {
                 c10::Device device, int sharers);
 
   // The plan for a graph of so many edges, of which the stages keep what they say.
-  const Plan &operator()(int64_t num_edges, const kernels::EdgeStages &stages);
+  const Plan &operator()(int64_t num_edges, const kernels::Stages &stages);
   const Plan &latest() const { return plan_; }
 
  private:
-  Plan new_plan(int64_t num_edges, const kernels::EdgeStages &stages) const;
-  kernels::Keep choose(double rows, const kernels::EdgeStages &stages, double available) const;
+  Plan new_plan(int64_t num_edges, const kernels::Stages &stages) const;
+  kernels::Keep choose(double rows, const kernels::Stages &stages, double available) const;
 
   RecomputeChoice recompute_;
   std::optional<int64_t> chunk_;

@@ -4,7 +4,7 @@
 #ifndef UMA_OPTIONS_H
 #define UMA_OPTIONS_H
 
-#include "kernels/edge_stages.h"
+#include "kernels/stages.h"
 
 #include <cstdint>
 #include <optional>

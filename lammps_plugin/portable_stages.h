@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // The stages by the exported network's own operators, edges in runs, differentiated by
-// autograd. PortableStages of uma_md/edge_stages.py is the same, name by name.
+// autograd. PortableStages of uma_md/portable_stages.py is the same, name by name.
 
 #ifndef UMA_PORTABLE_STAGES_H
 #define UMA_PORTABLE_STAGES_H
@@ -8,7 +8,7 @@
 #include "scripted_model.h"
 #include "trace.h"
 
-#include "kernels/edge_stages.h"
+#include "kernels/stages.h"
 
 #include <map>
 #include <utility>
@@ -16,7 +16,7 @@
 
 namespace uma {
 
-class PortableStages final : public kernels::EdgeStages {
+class PortableStages final : public kernels::Stages {
  public:
   explicit PortableStages(ScriptedModel &model) : model_(model) {}
 

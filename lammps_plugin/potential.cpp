@@ -73,7 +73,7 @@ std::string range(const std::vector<int64_t> &values)
 std::string obstacle(const ScriptedModel &model)
 {
   const auto device = model.device();
-  if (!kernels::EdgeStages::supports(device)) return "there are none for " + device.str();
+  if (!kernels::Stages::supports(device)) return "there are none for " + device.str();
   if (!model.has_weights()) return "the file was exported by an older uma-md";
   return "";
 }
@@ -159,7 +159,7 @@ void Potential::merge(const std::vector<int64_t> &counts)
   if (options_.engine == EngineChoice::Portable || !obstacle(model_).empty()) {
     stages_ = std::make_unique<PortableStages>(model_);
   } else {
-    stages_ = kernels::EdgeStages::make(model_.weights(), "", options_.precision, options_.graphs);
+    stages_ = kernels::Stages::make(model_.weights(), "", options_.precision, options_.graphs);
   }
   merges_.seconds +=
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

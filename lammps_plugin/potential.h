@@ -100,7 +100,7 @@ class Potential {
   EdgeGraph graph_;
   std::unique_ptr<HaloExchange> exchange_;
   std::unique_ptr<Evaluator> evaluator_;
-  std::unique_ptr<kernels::EdgeStages> stages_;    // of the merged network
+  std::unique_ptr<kernels::Stages> stages_;    // of the merged network
   std::vector<int64_t> counts_;
   int64_t natoms_ = 0;
   Merges merges_;

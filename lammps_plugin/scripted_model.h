@@ -4,7 +4,7 @@
 #ifndef UMA_SCRIPTED_MODEL_H
 #define UMA_SCRIPTED_MODEL_H
 
-#include "kernels/edge_stages.h"
+#include "kernels/stages.h"
 
 #include <ATen/core/Tensor.h>
 #include <cstdint>

@@ -270,7 +270,7 @@ def test_files_that_do_not_hand_out_weights_take_operators(tmp_path):
 
 def test_weights_that_are_not_a_networks_are_refused():
     model = make_model(ODD)
-    make = torch.classes.uma_md.EdgeStages
+    make = torch.classes.uma_md.Stages
     edges, readout = model.edge_weights(), model.readout_weights()
     layers = [model.message_weights(layer) for layer in range(2)]
     nodes = [model.node_weights(layer) for layer in range(2)]

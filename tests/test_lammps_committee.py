@@ -234,7 +234,7 @@ def test_fix_halt_ends_a_run_at_a_large_deviation(files, tmp_path):
     script += "thermo 1\nthermo_style custom step c_uma[*]\nrun 500\n"
     log = run(script, 2, tmp_path)
     assert "Fix halt condition for fix-id halt met" in log
-    steps = [line.split() for line in log.splitlines() if len(line.split()) == 7]
+    steps = [line.split() for line in log.splitlines() if len(line.split()) == FIRST + 4]
     numbers = np.array([row for row in steps if row[0].isdigit()], dtype=float)
     assert numbers[-1, FIRST] > limit
     assert (numbers[:-1, FIRST] <= limit).all()

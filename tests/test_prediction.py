@@ -190,6 +190,15 @@ def test_what_fails_is_named_and_the_others_are_kept(calculators):
     check_same(computed, good, calculator)
 
 
+@pytest.fixture
+def interruptible():
+    """A process that a shell started in the background ignores Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_keeps_what_was_computed(calculators, monkeypatch):
     """Ctrl-C arrives in the third batch: of three compositions, two are there."""
     calculator = calculators("tiny-1p2p1")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Energies and their gradients: the stages of a model driven forward and in reverse.
 
-What lives in memory is a few node tensors per layer, and what the edge stages keep of each edge
-for the reverse sweep, which walks the stages backwards.
+What lives in memory is a few node tensors per layer, and what stages keep of each edge for the
+reverse sweep, which walks the stages backwards.
 """
 
 from __future__ import annotations

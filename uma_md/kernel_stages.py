@@ -43,7 +43,7 @@ class KernelStages:
     def merge(self) -> None:
         """Hand the merged weights to the kernels."""
         layers = range(self.model.num_layers)
-        make = torch.classes.uma_md.EdgeStages
+        make = torch.classes.uma_md.Stages
         self._stages = make(
             int(self.model.lmax),
             float(self.model.cutoff),

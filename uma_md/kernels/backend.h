@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT
-// What the edge stages take from a device: its kernels, its products, and the order of edges.
+// What the stages take from a device: its kernels, its products, and the order of edges.
 
 #ifndef UMA_KERNELS_BACKEND_H
 #define UMA_KERNELS_BACKEND_H
 
 #include "edge_order.h"
-#include "edge_stages.h"
 #include "gpu_driver.h"
 #include "kernels.h"
 #include "node_kernels.h"
 #include "products.h"
+#include "stages.h"
 
 #include <memory>
 #include <string>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The element-wise parts of edge stages, for one edge. CPUs and GPUs put loops around them.
+// The element-wise parts of stages on edges, for one edge. CPUs and GPUs put loops around them.
 
 #ifndef UMA_KERNELS_EDGE_H
 #define UMA_KERNELS_EDGE_H

@@ -6,7 +6,7 @@
 #ifndef UMA_KERNELS_EDGE_ORDER_H
 #define UMA_KERNELS_EDGE_ORDER_H
 
-#include "edge_stages.h"
+#include "stages.h"
 
 #include <ATen/core/Tensor.h>
 #include <vector>

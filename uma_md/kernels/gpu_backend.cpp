@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The edge stages on a GPU: launches of gpu_kernels.cu, and products by torch's library.
+// The stages on a GPU: launches of gpu_kernels.cu, and products by torch's library.
 
 #include "backend.h"
 #include "gpu_arguments.h"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The element-wise kernels of the edge stages, as a CPU or a GPU offers them.
+// The element-wise kernels of the stages on edges, as a CPU or a GPU offers them.
 
 #ifndef UMA_KERNELS_KERNELS_H
 #define UMA_KERNELS_KERNELS_H

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// The edge stages as a class of torch, for Python.
+// The stages as a class of torch, for Python.
 
-#include "edge_stages.h"
+#include "stages.h"
 
 #include <torch/custom_class.h>
 #include <torch/library.h>
@@ -17,7 +17,7 @@ class Holder final : public torch::CustomClassHolder {
   Holder(int64_t lmax, double cutoff, Tensors edges, std::vector<Tensors> layers,
          std::vector<Tensors> nodes, Tensors readout, const std::string &driver,
          const std::string &precision, int64_t graphs) :
-      stages_(EdgeStages::make(
+      stages_(Stages::make(
           {lmax, cutoff, std::move(edges), std::move(layers), std::move(nodes), std::move(readout)},
           driver, find_precision(precision).value(), Graphs(graphs)))
   {
@@ -66,14 +66,14 @@ class Holder final : public torch::CustomClassHolder {
   }
 
  private:
-  std::unique_ptr<EdgeStages> stages_;
+  std::unique_ptr<Stages> stages_;
 };
 
 TORCH_LIBRARY(uma_md, library)
 {
   library.def("supports(Device device) -> bool",
-              [](at::Device device) { return EdgeStages::supports(device); });
-  library.class_<Holder>("EdgeStages")
+              [](at::Device device) { return Stages::supports(device); });
+  library.class_<Holder>("Stages")
       .def(torch::init<int64_t, double, Tensors, std::vector<Tensors>, std::vector<Tensors>,
                        Tensors, std::string, std::string, int64_t>())
       .def("bytes_per_edge", &Holder::bytes_per_edge)

@@ -4,9 +4,9 @@
 #ifndef UMA_KERNELS_NETWORK_H
 #define UMA_KERNELS_NETWORK_H
 
-#include "edge_stages.h"
 #include "kernels.h"
 #include "products.h"
+#include "stages.h"
 
 namespace uma::kernels {
 

@@ -27,7 +27,7 @@ bool on_default_stream(at::Device device)
 
 }    // namespace
 
-RecordedStages::RecordedStages(std::unique_ptr<EdgeStages> stages, at::Device device,
+RecordedStages::RecordedStages(std::unique_ptr<Stages> stages, at::Device device,
                                std::shared_ptr<const GpuDriver> driver, Graphs graphs) :
     stages_(std::move(stages)),
     device_(device),

@@ -11,8 +11,8 @@
 #ifndef UMA_KERNELS_RECORDED_STAGES_H
 #define UMA_KERNELS_RECORDED_STAGES_H
 
-#include "edge_stages.h"
 #include "gpu_graph.h"
+#include "stages.h"
 
 #include <array>
 #include <functional>
@@ -20,10 +20,10 @@
 
 namespace uma::kernels {
 
-class RecordedStages final : public EdgeStages {
+class RecordedStages final : public Stages {
  public:
   // graphs: On or Auto, which records where the host is likely to be the slower one.
-  RecordedStages(std::unique_ptr<EdgeStages> stages, at::Device device,
+  RecordedStages(std::unique_ptr<Stages> stages, at::Device device,
                  std::shared_ptr<const GpuDriver> driver, Graphs graphs);
 
   int64_t bytes_per_edge(Keep keep) const override { return stages_->bytes_per_edge(keep); }
@@ -89,7 +89,7 @@ class RecordedStages final : public EdgeStages {
   Argument settle(const at::Tensor &argument) const;
   int64_t room(int64_t num_edges) const;
 
-  std::unique_ptr<EdgeStages> stages_;
+  std::unique_ptr<Stages> stages_;
   at::Device device_;
   std::shared_ptr<const GpuDriver> driver_;
   Graphs graphs_;

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT
 
-#include "edge_stages.h"
+#include "stages.h"
 
 #include "backend.h"
-#include "buffer.h"
 #include "network.h"
 #include "node_stages.h"
 #include "parallel.h"
 #include "recorded_stages.h"
 #include "wigner_terms.h"
+#include "workspace.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/LegacyTypeDispatch.h>
@@ -29,29 +29,15 @@ using at::Tensor;
 // Published models divide first messages by the root of a typical number of neighbors.
 constexpr double FIRST_MESSAGE_SCALE = 1 / 5.0;
 
-// What a thread works in.
-struct Workspace {
-  Buffer x, scale, p, q, y, g_y, g_p, g_scale, sums;
-  Buffer first, second, first_out, second_out, first_scales, second_scales, g_basis;
-
-  int64_t bytes() const
-  {
-    return x.bytes() + scale.bytes() + p.bytes() + q.bytes() + y.bytes() + g_y.bytes() +
-           g_p.bytes() + g_scale.bytes() + sums.bytes() + first.bytes() + second.bytes() +
-           first_out.bytes() + second_out.bytes() + first_scales.bytes() + second_scales.bytes() +
-           g_basis.bytes();
-  }
-};
-
 // What a layer keeps of each edge: the outputs of its convolutions.
 struct Kept {
   Keep keep = Keep::Nothing;
   Buffer p, y;
 };
 
-template <class T> class EdgeStagesOf final : public EdgeStages {
+template <class T> class KernelStages final : public Stages {
  public:
-  EdgeStagesOf(const Weights &weights, std::unique_ptr<Backend<T>> backend) :
+  KernelStages(const Weights &weights, std::unique_ptr<Backend<T>> backend) :
       backend_(std::move(backend)),
       network_(weights, backend_->packing()),
       constants_(make_constants<T>(network_.sizes, network_.cutoff)),
@@ -76,16 +62,17 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
 
   int64_t bytes_at_work() const override
   {
-    const int64_t widths = constants_.ends.width + 2 * constants_.scale.width + 2 * p_width() +
-                           constants_.hidden.width + 2 * constants_.out.width + sums_width() +
-                           4 * network_.sizes.edge_channels + network_.sizes.num_basis;
+    int64_t widths = 0;
+    for (const auto &[part, width] : parts()) widths += width;
     return widths * int64_t(sizeof(T)) + backend_->bytes_at_work();
   }
 
   int64_t bytes_held() const override
   {
     int64_t bytes = backend_->bytes_held();
-    for (const Workspace &w : workspaces_) bytes += w.bytes();
+    for (const Workspace &w : workspaces_) {
+      for (const auto &[part, width] : parts()) bytes += (w.*part).bytes();
+    }
     for (const Kept &k : kept_) bytes += k.p.bytes() + k.y.bytes();
     return bytes;
   }
@@ -225,16 +212,7 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
   int64_t node_width() const { return network_.sizes.node_width(); }
   int64_t p_width() const { return constants_.gates + constants_.hidden.width; }
 
-  // Order 1 is the widest one of those whose products go by three.
-  int64_t sums_width() const
-  {
-    if (!backend_->packing().three || network_.sizes.mmax == 0) return 0;
-    int widest = 0;
-    for (const Layout *layout : {&constants_.ends, &constants_.hidden, &constants_.out}) {
-      widest = std::max(widest, (layout->start[2] - layout->start[1]) / 2);
-    }
-    return widest + ComplexMatrix<T>::SUMS_APART;
-  }
+  auto parts() const { return Workspace::parts(constants_, backend_->packing().three); }
 
   // Recordings look for the numbers of edges and rows where they were. Padding has number 0, which
   // is a row and an element, and is in no row's sum.
@@ -262,23 +240,10 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
     pulls_.reserve(room_, 3, options_);
     sender_rows_.reserve(order_.largest_group, node_width(), options_);
     workspaces_.resize(backend_->concurrency());
-    const int64_t rows = order_.largest_block, hidden = network_.sizes.edge_channels;
     for (Workspace &w : workspaces_) {
-      w.x.reserve(rows, constants_.ends.width, options_);
-      for (Buffer *buffer : {&w.scale, &w.g_scale}) {
-        buffer->reserve(rows, constants_.scale.width, options_);
+      for (const auto &[part, width] : parts()) {
+        (w.*part).reserve(order_.largest_block, width, options_);
       }
-      w.p.reserve(rows, p_width(), options_);
-      w.g_p.reserve(rows, p_width(), options_);
-      w.q.reserve(rows, constants_.hidden.width, options_);
-      w.sums.reserve(rows, sums_width(), options_);
-      for (Buffer *buffer : {&w.y, &w.g_y}) buffer->reserve(rows, constants_.out.width, options_);
-      for (Buffer *buffer : {&w.first, &w.second, &w.first_out, &w.second_out}) {
-        buffer->reserve(rows, hidden, options_);
-      }
-      w.first_scales.reserve(rows, 1, options_);
-      w.second_scales.reserve(rows, 1, options_);
-      w.g_basis.reserve(rows, network_.sizes.num_basis, options_);
     }
   }
 
@@ -486,14 +451,13 @@ template <class T> class EdgeStagesOf final : public EdgeStages {
 };
 
 template <class T>
-std::unique_ptr<EdgeStages> make_of(const Weights &weights, at::Device device,
-                                    const std::string &driver_name, Precision precision,
-                                    Graphs graphs)
+std::unique_ptr<Stages> make_of(const Weights &weights, at::Device device,
+                                const std::string &driver_name, Precision precision, Graphs graphs)
 {
   if (device.is_cpu() && driver_name.empty())
-    return std::make_unique<EdgeStagesOf<T>>(weights, cpu_backend<T>());
+    return std::make_unique<KernelStages<T>>(weights, cpu_backend<T>());
   const auto driver = std::make_shared<const GpuDriver>(driver_name);
-  auto stages = std::make_unique<EdgeStagesOf<T>>(
+  auto stages = std::make_unique<KernelStages<T>>(
       weights, gpu_backend<T>(device, driver, driver_name.empty(), precision));
   if (graphs == Graphs::Off) return stages;
   return std::make_unique<RecordedStages>(std::move(stages), device, driver, graphs);
@@ -501,13 +465,13 @@ std::unique_ptr<EdgeStages> make_of(const Weights &weights, at::Device device,
 
 }    // namespace
 
-bool EdgeStages::supports(at::Device device)
+bool Stages::supports(at::Device device)
 {
   return device.is_cpu() || (device.is_cuda() && GpuDriver::is_possible());
 }
 
-std::unique_ptr<EdgeStages> EdgeStages::make(const Weights &weights, const std::string &driver,
-                                             Precision precision, Graphs graphs)
+std::unique_ptr<Stages> Stages::make(const Weights &weights, const std::string &driver,
+                                     Precision precision, Graphs graphs)
 {
   if (weights.edges.empty()) throw std::runtime_error("the kernels take weights");
   const Tensor &sample = weights.edges[0];

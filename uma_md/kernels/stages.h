@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
-// The stages of a network that work on edges, forward and in reverse: the first message and the
-// messages of each layer. What they are is in uma_md/nn; docs/kernels.md has their mathematics.
+// The stages of a network, forward and in reverse: messages along edges, and what nodes do between
+// them. What they are is in uma_md/nn; docs/kernels.md has their mathematics.
 
-#ifndef UMA_KERNELS_EDGE_STAGES_H
-#define UMA_KERNELS_EDGE_STAGES_H
+#ifndef UMA_KERNELS_STAGES_H
+#define UMA_KERNELS_STAGES_H
 
 #include "precision.h"
 
@@ -44,17 +44,17 @@ struct Edges {
   int64_t num_inner = -1;
 };
 
-class __attribute__((visibility("default"))) EdgeStages {
+class __attribute__((visibility("default"))) Stages {
  public:
   // Whether there are kernels for a device.
   static bool supports(at::Device device);
 
   // driver: a library that stands in for a GPU's driver and compiler, for tests.
   // Throws std::runtime_error for weights or a device that there are no kernels for.
-  static std::unique_ptr<EdgeStages> make(const Weights &weights, const std::string &driver = "",
-                                          Precision precision = Precision::Float32,
-                                          Graphs graphs = Graphs::Off);
-  virtual ~EdgeStages() = default;
+  static std::unique_ptr<Stages> make(const Weights &weights, const std::string &driver = "",
+                                      Precision precision = Precision::Float32,
+                                      Graphs graphs = Graphs::Off);
+  virtual ~Stages() = default;
 
   // Bytes that an edge keeps in each layer.
   virtual int64_t bytes_per_edge(Keep keep) const = 0;
