@@ -10,11 +10,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pytest
 from ase import Atoms
 from ase.calculators.lammps import Prism
 from ase.io.lammpsdata import write_lammps_data
 from lammps_session import BIN, ONE_THREAD, TIME_LIMIT, feed
 
+# Ranks, and which workflows of a file run on them: all on 4, one half on one, the other on two.
+WORKFLOW_RUNS = [
+    (1, slice(0, None, 2)),
+    (2, slice(1, None, 2)),
+    (4, slice(None)),
+    pytest.param(1, slice(1, None, 2), marks=pytest.mark.extended),
+    pytest.param(2, slice(0, None, 2), marks=pytest.mark.extended),
+]
 BAR = 1.6021765e6  # of LAMMPS, per eV/angstrom^3 in units metal
 
 

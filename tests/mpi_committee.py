@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Committees whose atoms are spread over ranks, for ``test_committee.py``."""
 
-from contextlib import contextmanager
 from typing import Any
 
 from mpi_cases import atoms_of, model
 from mpi_checks import WORLD, outcome
+from mpi_faults import at_the_update
 
 from uma_md import UMACalculator
 
@@ -39,19 +39,11 @@ def committee():
     return found, faults, spread.get_potential_energy(atoms_of("water:8"))
 
 
-@contextmanager
+def break_network():
+    raise ValueError("the network broke")
+
+
 def spoiled(calculator, member):
     """A member that fails on one rank in the midst of an evaluation."""
-    stages = calculator._potential.members[member]._evaluator.stages
-    kept = stages.update
-
-    def update(layer, x, m):
-        if layer == 0 and WORLD.rank == WORLD.size - 1:
-            raise ValueError("the network broke")
-        return kept(layer, x, m)
-
-    stages.update = update
-    try:
-        yield
-    finally:
-        del stages.update
+    potential = calculator._potential.members[member]
+    return at_the_update(potential, 0, WORLD.size - 1, break_network)

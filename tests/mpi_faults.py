@@ -123,11 +123,18 @@ def spoiled_bias(calculator, value):
 @contextmanager
 def at_the_second_update(calculator, rank: int, action: Callable[[], object]):
     """What a rank does besides before its nodes are updated in the second layer, by any engine."""
-    stages = calculator._potential._evaluator.stages
+    with at_the_update(calculator._potential, 1, rank, action):
+        yield
+
+
+@contextmanager
+def at_the_update(potential, at: int, rank: int, action: Callable[[], object]):
+    """The same of a potential, in any layer."""
+    stages = potential._evaluator.stages
     kept = stages.update
 
     def update(layer, x, m):
-        if layer == 1 and rank == WORLD.rank:
+        if layer == at and rank == WORLD.rank:
             action()
         return kept(layer, x, m)
 

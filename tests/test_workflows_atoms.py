@@ -2,7 +2,7 @@
 """Atoms that come, go and change kind: every snapshot against ASE, on 1, 2 and 4 ranks."""
 
 import pytest
-from lammps_runs import Block, run
+from lammps_runs import WORKFLOW_RUNS, Block, run
 from lammps_snapshots import check, watch
 from structures import structure
 
@@ -49,18 +49,8 @@ WORKFLOWS = {
 }  # fmt: skip
 
 
-# All workflows on 4 ranks; one half on one rank and the other on two.
-RUNS = [
-    (1, slice(0, None, 2)),
-    (2, slice(1, None, 2)),
-    (4, slice(None)),
-    pytest.param(1, slice(1, None, 2), marks=pytest.mark.extended),
-    pytest.param(2, slice(0, None, 2), marks=pytest.mark.extended),
-]
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(("ranks", "part"), RUNS)
+@pytest.mark.parametrize(("ranks", "part"), WORKFLOW_RUNS)
 def test_snapshots_are_those_of_ase_whatever_the_atoms(ranks, part, exported, results, tmp_path):
     blocks, script = {}, ""
     for index, (name, (spec, commands)) in enumerate(list(WORKFLOWS.items())[part]):

@@ -3,7 +3,7 @@
 
 import numpy as np
 import pytest
-from lammps_runs import Block, run
+from lammps_runs import WORKFLOW_RUNS, Block, run
 from lammps_snapshots import check, watch
 from structures import structure
 
@@ -93,18 +93,8 @@ def script_of(name: str, exported, folder) -> tuple[Block, str]:
     return block, f"{setup}\n{MOVE}\n{before}{watch(name)}{after}\nclear\n"
 
 
-# All workflows on 4 ranks; one half on one rank and the other on two.
-RUNS = [
-    (1, slice(0, None, 2)),
-    (2, slice(1, None, 2)),
-    (4, slice(None)),
-    pytest.param(1, slice(1, None, 2), marks=pytest.mark.extended),
-    pytest.param(2, slice(0, None, 2), marks=pytest.mark.extended),
-]
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(("ranks", "part"), RUNS)
+@pytest.mark.parametrize(("ranks", "part"), WORKFLOW_RUNS)
 def test_all_snapshots_are_those_of_ase(ranks, part, exported, results, tmp_path):
     blocks, script = {}, ""
     for name in list(WORKFLOWS)[part]:

@@ -7,7 +7,7 @@ by their number, not by one less.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
@@ -200,9 +200,21 @@ def load_potential(
     sharers: int = 1,
 ) -> AnyPotential:
     """Load a ``Potential``, or a committee of them, whose members share the memory."""
+    members = load_members(Potential, models, task, options, device, sharers)
+    return Committee(members, listed(models), options) if is_committee(models) else members[0]
+
+
+def load_members(
+    kind: Callable[[Model, str | None, RunOptions, torch.device, int], Member],
+    models: Models,
+    task: str | None,
+    options: RunOptions,
+    device: torch.device,
+    sharers: int,
+) -> list[Member]:
+    """Load potentials of a kind for the models, one or several, which share the memory."""
     names = listed(models)
-    members = [Potential(name, task, options, device, sharers * len(names)) for name in names]
-    return Committee(members, names, options) if is_committee(models) else members[0]
+    return [kind(name, task, options, device, sharers * len(names)) for name in names]
 
 
 def members_of(potential: AnyPotential) -> tuple[Potential, ...]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from uma_md.committee import Committee, Model, Models, is_committee, listed
+from uma_md.committee import Committee, Model, Models, is_committee, listed, load_members
 from uma_md.files.metadata import Metadata
 from uma_md.options import RunOptions
 from uma_md.potential import Potential
@@ -106,9 +106,8 @@ def load_shared(
     sharers: int = 1,
 ) -> AnyShared:
     """Load a ``SharedPotential``, or a committee of them, with its arguments."""
-    names = listed(models)
-    members = [SharedPotential(name, task, options, device, sharers * len(names)) for name in names]
-    return SharedCommittee(members, names, options) if is_committee(models) else members[0]
+    members = load_members(SharedPotential, models, task, options, device, sharers)
+    return SharedCommittee(members, listed(models), options) if is_committee(models) else members[0]
 
 
 def _everywhere(model: str | Path) -> str:
