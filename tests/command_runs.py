@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import prepared
 from ase import Atoms
 from ase.build import add_adsorbate, bulk, fcc111, molecule
 from ase.io import write
@@ -37,15 +38,16 @@ def done(*words: object) -> str:
 
 
 def run(
-    command: list[str], folder: Path, environment: dict[str, str] = ENVIRONMENT
+    command: list[str], folder: Path, environment: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run a program with all that it starts, within a time limit."""
-    return run_program(command, folder, environment, TIME_LIMIT)
+    return run_program(command, folder, environment or ENVIRONMENT, TIME_LIMIT)
 
 
 def run_folder(folder: Path) -> str:
     """Start a folder of `uma-md setup` as its user does, from elsewhere."""
-    ended = run(["sh", f"{folder.name}/run.sh"], folder.parent)
+    environment = ENVIRONMENT | {"PATH": prepared.path()}
+    ended = run(["sh", f"{folder.name}/run.sh"], folder.parent, environment)
     logs = "".join(log.read_text()[-1000:] for log in folder.glob("*.log"))
     assert ended.returncode == 0, f"{ended.stdout[-2000:]}{ended.stderr[-2000:]}{logs}"
     return ended.stdout

@@ -2,8 +2,10 @@
 """Fixtures: the checkpoints of ``tests/data``, and one thread per process."""
 
 import os
+import sys
 from pathlib import Path
 
+import prepared
 import pytest
 import torch
 from ase import Atoms
@@ -92,6 +94,13 @@ def fine_tunes(tmp_path_factory):
 def water() -> Atoms:
     """One molecule in a periodic box."""
     return water_box(1)
+
+
+@pytest.fixture
+def prepared_programs(monkeypatch):
+    """What this process starts of its environment is forked instead, as ``prepared`` says."""
+    monkeypatch.setattr(sys, "executable", str(prepared.python()))
+    monkeypatch.setenv("PATH", prepared.path())
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import prepared
 from ase import Atoms
 from ase.io import write
 from click.testing import CliRunner, Result
@@ -238,17 +239,17 @@ def sleeping_driver(marker: Path, template: Path, *words):
     return sleeping(limited(Forked(run_and_sleep, marker, options(template, *words))), marker)
 
 
-ANALYTIC = [sys.executable, Path(__file__).with_name("ipi_analytic.py")]
+ANALYTIC = Path(__file__).with_name("ipi_analytic.py")
 
 
 def analytic_driver(*words):
     """A driver with the analytic potential in a process of its own."""
-    return program([*ANALYTIC, *words])
+    return program([prepared.python(), ANALYTIC, *words])
 
 
 def sleeping_analytic_driver(marker: Path, *words):
     """A driver with the analytic potential that sleeps in the middle of its third batch."""
-    return sleeping(program([*ANALYTIC, "--sleep", marker, *words]), marker)
+    return sleeping(program([prepared.python(), ANALYTIC, "--sleep", marker, *words]), marker)
 
 
 def wait_until_ready(process) -> str:

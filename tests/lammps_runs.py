@@ -16,13 +16,19 @@ from ase.calculators.lammps import Prism
 from ase.io.lammpsdata import write_lammps_data
 from lammps_session import BIN, ONE_THREAD, TIME_LIMIT, feed
 
-# Ranks, and which workflows of a file run on them: all on 4, one half on one, the other on two.
+# What is the same on any number of ranks is tried on four by make test-all; which numbers there are
+# of ranks and grids of them is the subject of other tests.
+RANKS = (1, 2, pytest.param(4, marks=pytest.mark.extended))
+# Ranks, and which workflows of a file run on them: one half on two, the other on four, of which
+# half on one, too.
 WORKFLOW_RUNS = [
-    (1, slice(0, None, 2)),
+    (1, slice(0, None, 4)),
     (2, slice(1, None, 2)),
-    (4, slice(None)),
+    (4, slice(0, None, 2)),
     pytest.param(1, slice(1, None, 2), marks=pytest.mark.extended),
+    pytest.param(1, slice(2, None, 4), marks=pytest.mark.extended),
     pytest.param(2, slice(0, None, 2), marks=pytest.mark.extended),
+    pytest.param(4, slice(1, None, 2), marks=pytest.mark.extended),
 ]
 BAR = 1.6021765e6  # of LAMMPS, per eV/angstrom^3 in units metal
 

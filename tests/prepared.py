@@ -19,7 +19,7 @@ from pathlib import Path
 
 BIN = Path(sys.executable).parent
 HERE = Path(__file__).parent
-PROGRAMS = ("python", "uma-md", "uma-ipi", "i-pi")
+PROGRAMS = ("python", "uma-md", "uma-ipi", "i-pi")  # the others are those of the environment
 CLIENT = """#!{python} -IS
 import sys
 sys.path.insert(0, {here!r})
@@ -33,10 +33,13 @@ def folder() -> Path:
     """Folder of the programs; the process to fork from lives as long as the tests do."""
     home = tempfile.TemporaryDirectory(prefix="prepared-")  # removed when the tests end
     place = Path(home.name)
+    for program in BIN.iterdir():
+        if program.name not in PROGRAMS:
+            (place / program.name).symlink_to(program)
     for name in PROGRAMS:
-        program = "" if name == "python" else str(BIN / name)
+        command = "" if name == "python" else str(BIN / name)
         text = CLIENT.format(
-            python=sys.executable, here=str(HERE), address=f"{place}/socket", program=program
+            python=sys.executable, here=str(HERE), address=f"{place}/socket", program=command
         )
         (place / name).write_text(text)
         (place / name).chmod(0o755)
@@ -58,8 +61,8 @@ def python() -> Path:
 
 
 def path() -> str:
-    """``PATH`` with the programs, and behind them those of the environment."""
-    return os.pathsep.join((str(folder()), str(BIN), os.environ["PATH"]))
+    """``PATH`` with the programs in front."""
+    return os.pathsep.join((str(folder()), os.environ["PATH"]))
 
 
 def _end(server: "subprocess.Popen[bytes]", home: "tempfile.TemporaryDirectory[str]") -> None:

@@ -9,8 +9,10 @@ import os
 import signal
 import socket
 import sys
+from contextlib import suppress
 
-PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+# MPI's launcher sends SIGUSR1, for which MPI has a handler.
+PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1)
 
 
 def main(address: str, program: str) -> None:
@@ -18,16 +20,21 @@ def main(address: str, program: str) -> None:
     given = [0, 1, 2]
     if "PMI_FD" in os.environ:  # the connection to MPI's launcher
         given.append(int(os.environ["PMI_FD"]))
-    order = json.dumps([program, sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
-    with socket.socket(socket.AF_UNIX) as server:
-        server.connect(address)
-        socket.send_fds(server, [len(order).to_bytes(8, "little")], given)
-        server.sendall(order)
-        for number in PASSED_ON:
-            if signal.getsignal(number) != signal.SIG_IGN:
-                signal.signal(number, lambda number, _: server.send(bytes([number])))
-        answer = server.recv(8)
-    end(int.from_bytes(answer, "little", signed=True) if answer else 77)
+    order = json.dumps([program, sys.argv, os.getcwd(), dict(os.environ)]).encode()  # noqa: PTH109
+    server = socket.socket(socket.AF_UNIX)
+    server.connect(address)
+    socket.send_fds(server, [len(order).to_bytes(8, "little")], given)
+    server.sendall(order)
+
+    def pass_on(number: int, _: object) -> None:
+        with suppress(OSError):  # it has just ended
+            server.send(bytes([number]))
+
+    for number in PASSED_ON:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, pass_on)
+    answer = server.recv(8)
+    end(int.from_bytes(answer, "little", signed=True) if answer else -signal.SIGKILL)
 
 
 def end(code: int) -> None:

@@ -16,11 +16,15 @@ import signal
 import socket
 import sys
 import threading
+from contextlib import suppress
+from pathlib import Path
 
 import ase.io  # noqa: F401
-import ipi.engine.simulation  # noqa: F401
 import numpy as np
 import torch  # noqa: F401
+
+with suppress(ImportError):
+    import ipi.engine.simulation  # noqa: F401
 
 LONGEST = 1 << 20  # of an order, bytes
 
@@ -34,8 +38,7 @@ def serve(address: str) -> tuple[str, list[str]]:
     gc.collect()
     gc.freeze()  # a collection in a process would copy the memory that it shares
     print("ready", flush=True)
-    while sys.stdin.fileno() not in (ready := select.select([0, listener], [], [])[0]):
-        assert ready
+    while 0 not in select.select([0, listener.fileno()], [], [])[0]:
         client, _ = listener.accept()
         if os.fork() == 0:
             listener.close()
@@ -51,7 +54,7 @@ def _become(client: socket.socket) -> tuple[str, list[str]]:
     text = bytearray()
     while len(text) < int.from_bytes(start, "little"):
         text += client.recv(LONGEST)
-    program, arguments, folder, variables = json.loads(text)
+    program, (itself, *arguments), folder, variables = json.loads(text)
     process = os.fork()
     if process:
         _watch(client, process, given)
@@ -63,7 +66,10 @@ def _become(client: socket.socket) -> tuple[str, list[str]]:
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(variables)
-    np.random.seed()
+    np.random.seed()  # noqa: NPY002
+    sys.executable = str(Path(itself).with_name("python"))
+    places = variables.get("PYTHONPATH", "").split(os.pathsep)
+    sys.path[1:1] = [place for place in places if place and place not in sys.path]
     return program, arguments
 
 
@@ -82,11 +88,11 @@ def _watch(client: socket.socket, process: int, given: list[int]) -> None:
     for number in (*given, 0, 1, 2):
         os.close(number)
     end = os.pidfd_open(process)
-    while end not in select.select([client, end], [], [])[0]:
-        wanted = client.recv(1)
-        os.kill(process, wanted[0] if wanted else signal.SIGKILL)
-        if not wanted:
+    while end not in select.select([client.fileno(), end], [], [])[0]:
+        if not (wanted := client.recv(1)):
+            os.kill(process, signal.SIGKILL)
             break
+        os.kill(process, wanted[0])
     code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
     try:
         client.sendall(code.to_bytes(8, "little", signed=True))
@@ -100,7 +106,7 @@ def run(program: str, arguments: list[str]) -> None:
         arguments = [program, *arguments]
     kind, *rest = arguments
     if kind == "-m":
-        sys.path[0] = os.getcwd()
+        sys.path[0] = str(Path.cwd())
         sys.argv = rest
         runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
     elif kind == "-c":
@@ -108,7 +114,7 @@ def run(program: str, arguments: list[str]) -> None:
         sys.argv = ["-c", *rest[1:]]
         exec(compile(rest[0], "<string>", "exec"), {"__name__": "__main__"})
     else:
-        sys.path[0] = os.path.dirname(os.path.abspath(kind))  # noqa: PTH100, PTH120
+        sys.path[0] = str(Path(kind).absolute().parent)
         sys.argv = arguments
         runpy.run_path(kind, run_name="__main__")
 

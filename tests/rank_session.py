@@ -14,7 +14,8 @@ import tempfile
 from pathlib import Path
 from typing import Any, TextIO
 
-BIN = Path(sys.executable).parent
+PYTHON = Path(sys.executable)
+BIN = PYTHON.parent
 START_LIMIT = 60
 
 
@@ -29,9 +30,11 @@ class Ranks:
         File beside this one that the ranks run; it calls ``served_ranks.serve``.
     number
         Of ranks.
+    python
+        What runs it.
     """
 
-    def __init__(self, program: str, number: int) -> None:
+    def __init__(self, program: str, number: int, python: Path = PYTHON) -> None:
         self._output = tempfile.TemporaryFile("w+")  # noqa: SIM115
         with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listener:
             listener.bind(f"{folder}/ranks")
@@ -39,7 +42,7 @@ class Ranks:
             listener.settimeout(START_LIMIT)
             path = Path(__file__).with_name(program)
             self._process = subprocess.Popen(
-                [BIN / "mpiexec", "-n", str(number), sys.executable, path, f"{folder}/ranks"],
+                [BIN / "mpiexec", "-n", str(number), python, path, f"{folder}/ranks"],
                 stdin=subprocess.DEVNULL,
                 stdout=self._output,
                 stderr=subprocess.STDOUT,

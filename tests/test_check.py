@@ -21,6 +21,8 @@ from uma_md.commands.check.items import Subject, check_input
 from uma_md.commands.check.physics import fastest_vibration, pressure_error, slope_error
 from uma_md.commands.check.report import FORMAT, FORMAT_VERSION, STATES
 
+pytestmark = pytest.mark.usefixtures("prepared_programs")
+
 TINY = checkpoint("tiny-1p2p1")
 ALL = ["forces", "elements", "ranks 1", "ranks 2", "force slope", "time step", "five steps"]
 

@@ -3,12 +3,11 @@
 
 import json
 import re
-import shlex
-import sys
 from pathlib import Path
 
+import prepared
 import pytest
-from command_runs import BIN, ENVIRONMENT, hydroxide_extxyz, run
+from command_runs import ENVIRONMENT, hydroxide_extxyz, run
 from test_architecture import rows
 
 from uma_md.commands.bench.force_calls import Outcome
@@ -69,13 +68,7 @@ def test_every_command_of_the_page_runs(tmp_path):
     pytest.importorskip("ipi", reason="i-PI is not installed")
     load_system("slab")[0].write(tmp_path / "slab.cif")
     hydroxide_extxyz(tmp_path)
-    (tmp_path / "bin").mkdir()
-    for name in ("uma-md", "uma-ipi"):  # of this checkout
-        module = {"uma-md": "uma_md.cli", "uma-ipi": "ipi_driver.cli"}[name]
-        program = tmp_path / "bin" / name
-        program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m {module} "$@"\n')
-        program.chmod(0o755)
-    environment = ENVIRONMENT | {"PATH": f"{tmp_path / 'bin'}:{BIN}:{ENVIRONMENT['PATH']}"}
+    environment = ENVIRONMENT | {"PATH": prepared.path()}
     commands = shown()
     assert len(commands) == 13
     for command in commands:

@@ -221,7 +221,7 @@ def test_a_charge_given_to_the_calculator_is_that_of_all_members(files, tmp_path
 
 
 @pytest.mark.mpi
-@pytest.mark.parametrize("ranks", [2, 4])
+@pytest.mark.parametrize("ranks", [2, pytest.param(4, marks=pytest.mark.extended)])
 def test_ranks_give_the_members_of_one_process_and_fail_together(ranks, tmp_path):
     done = launch(tmp_path, ranks, "committee")
     assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"

@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import prepared
 import psutil
 import pytest
 import torch
@@ -245,7 +246,7 @@ except TypeError as error:
     print(error)
 """
     result = subprocess.run(
-        [Path(sys.executable).parent / "mpiexec", "-n", "2", sys.executable, "-c", code],
+        [Path(sys.executable).parent / "mpiexec", "-n", "2", prepared.python(), "-c", code],
         capture_output=True,
         text=True,
         timeout=100,

@@ -5,9 +5,8 @@ import os
 import re
 import shutil
 import subprocess
-import sys
-from pathlib import Path
 
+import prepared
 import pytest
 from ase.io import write
 from conftest import checkpoint
@@ -26,11 +25,11 @@ from doc_blocks import (
 )
 from forks import Forked
 from hub_server import COMMIT, Hub
+from lammps_session import feed
 from structures import water_box
 
 from uma_md.hub.catalog import KNOWN
 
-BIN = Path(sys.executable).parent
 TIME_LIMIT = 200
 MODELS = {
     "water.pt": "omol",
@@ -85,7 +84,7 @@ class Session:
     def __init__(self, folder, exported, endpoint):
         self.folder, self.number = folder, f"water-{os.getpid()}"
         self.variables = {
-            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+            "PATH": prepared.path(),
             "HF_ENDPOINT": endpoint,
             "HF_TOKEN": "hf_member",
             "HF_HUB_CACHE": str(folder / "hub"),
@@ -139,12 +138,14 @@ class Session:
         elif block.language == "xml":
             (self.folder / "checked.xml").write_text(IPI.format(field=text))
             words = f"water.pt --template init.xyz --unix {self.number} --check checked.xml"
-            assert "nothing to remark" in self.call(block, BIN / "uma-ipi", *words.split())
+            assert "nothing to remark" in self.call(
+                block, prepared.folder() / "uma-ipi", *words.split()
+            )
         else:
             before, after = FRAMES[block.marks["within"]]
-            (self.folder / "in.part").write_text(f"{before}{block.text}{after}")
-            log = self.call(block, BIN / "mpiexec", "-n", 1, BIN / "lmp", "-in", "in.part")
-            assert "Loop time" in log, block.where
+            ending = feed(f"{before}{block.text}{after}", 1, self.folder)
+            assert ending.errors == [None], f"{block.where}\n{ending.screen}"
+            assert "Loop time" in ending.screen, block.where
 
 
 @pytest.mark.slow

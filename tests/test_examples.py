@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import prepared
 import pytest
 from ase.io import read
 from click.testing import CliRunner
@@ -223,7 +224,7 @@ def test_a_committee_ends_the_run_where_it_disagrees(tmp_path):
 @pytest.mark.lammps
 @pytest.mark.mpi
 def test_lammps_follows_python_on_two_ranks(tmp_path):
-    command: list[str | Path] = [BIN / "mpiexec", "-n", "2", BIN / "python", "-m", "mpi4py"]
+    command: list[str | Path] = [BIN / "mpiexec", "-n", "2", prepared.python(), "-m", "mpi4py"]
     options = ["--steps", "10", "--step", "1500", "--highest", "2100"]
     script = [script_of("lammps-python"), *options, "--output", tmp_path / "a.png"]
     done = subprocess.run(

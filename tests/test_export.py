@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import prepared
 import pytest
 import torch
 from ase.build import molecule
@@ -32,8 +33,6 @@ from uma_md.files.whole_file import written_whole
 from uma_md.info import describe
 from uma_md.options import RunOptions
 from uma_md.prediction_files import predict_file
-
-UMA_MD = Path(sys.executable).parent / "uma-md"
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -359,7 +358,15 @@ def test_a_process_that_is_told_to_end_leaves_the_old_file_and_no_half_of_a_new_
 def test_two_processes_may_export_to_one_file(tmp_path):
     """Each writes its own file; the last to end gives the name its content, whole."""
     output = tmp_path / "model.pt"
-    command = [str(UMA_MD), "export", str(checkpoint("tiny-1p1")), "--task", "omol", "-o", output]
+    command = [
+        prepared.folder() / "uma-md",
+        "export",
+        str(checkpoint("tiny-1p1")),
+        "--task",
+        "omol",
+        "-o",
+        output,
+    ]
     runs = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(2)]
     assert [run.wait(timeout=120) for run in runs] == [0, 0]
     assert [path.name for path in tmp_path.iterdir()] == ["model.pt"]
@@ -377,7 +384,7 @@ def test_a_disk_that_fills_up_leaves_the_file_as_it_was(tmp_path):
         "try: export(sys.argv[1], sys.argv[2], 'omol')\n"
         "except OSError as error: print(error)\n"
     )
-    command = [sys.executable, "-c", script, str(checkpoint("tiny-1p1")), str(output)]
+    command = [prepared.python(), "-c", script, str(checkpoint("tiny-1p1")), str(output)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     assert "must have room for" in done.stdout
     assert "the disk is full, make room or choose another folder" in done.stdout

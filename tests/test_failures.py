@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 from ase import Atoms
-from lammps_runs import Block, abort, must_end, refuse, run
+from lammps_runs import RANKS, Block, abort, must_end, refuse, run
 from lammps_session import BIN, ONE_THREAD
 from structures import structure
 
@@ -149,7 +149,7 @@ def test_an_atom_that_flies_away_ends_the_run(water, tmp_path):
 FINITE = "positions and box must be finite, but found NaN or infinity; check for overlapping atoms"
 
 
-@pytest.mark.parametrize("ranks", [1, 2, 4])
+@pytest.mark.parametrize("ranks", RANKS)
 @pytest.mark.parametrize("axis", "xz")
 @pytest.mark.parametrize("periodic", ["p", "f"])
 def test_an_atom_at_nan_ends_the_run(periodic, axis, ranks, water, tmp_path):

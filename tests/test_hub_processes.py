@@ -8,6 +8,7 @@ import threading
 import time
 from pathlib import Path
 
+import prepared
 import pytest
 from conftest import checkpoint
 from hub_server import Hub, leftovers
@@ -52,7 +53,7 @@ def test_a_disk_that_fills_up_is_said_and_leaves_nothing(server, cache):
         "except OSError as error: print(error)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script, NAME],
+        [prepared.python(), "-c", script, NAME],
         env=environment(server, cache),
         capture_output=True,
         text=True,
@@ -67,7 +68,7 @@ def test_two_processes_at_once_share_one_download(server, cache):
     server.gate = threading.Event()
     runs = [
         subprocess.Popen(
-            [sys.executable, "-c", DOWNLOAD],
+            [prepared.python(), "-c", DOWNLOAD],
             env=environment(server, cache),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -101,7 +102,7 @@ def test_a_killed_download_is_never_taken_for_a_file(server, cache):
     assert hub.cached(NAME, cache=cache) is None
     server.gate.set()
     again = subprocess.run(
-        [sys.executable, "-c", DOWNLOAD],
+        [prepared.python(), "-c", DOWNLOAD],
         env=environment(server, cache),
         capture_output=True,
         text=True,

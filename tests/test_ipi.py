@@ -7,8 +7,8 @@ the last bits of a double, far below. All sizes of batches: ``test_ipi_transport
 """
 
 import re
-import sys
 
+import prepared
 import pytest
 from conftest import checkpoint
 from structures import structure
@@ -65,7 +65,7 @@ def test_every_socket_gives_the_trajectory_of_ffdirect(mode, batch, water, refer
 def test_ffmpi_gives_the_trajectory_of_ffdirect(water, reference, tmp_path):
     field = "<ffmpi name='uma' pbc='false'> <batch_size>4</batch_size> </ffmpi>"
     words = options(tmp_path / "init.extxyz", "--mpi")
-    beside = ["-n", "1", sys.executable, "-m", "ipi_driver.cli", *words]
+    beside = ["-n", "1", prepared.folder() / "uma-ipi", *words]
     with Server(tmp_path, water, field, beside=beside) as server:
         assert server.finish() == reference
         assert "i-PI said EXIT: 24 structures computed" in server.log
@@ -75,7 +75,15 @@ def test_the_stock_driver_with_our_pes_file_gives_the_same_trajectory(water, ref
     address = Address("shm")
     parameters = PARAMETERS | {"template": tmp_path / "init.extxyz"}
     words = ",".join(f"{name}={value}" for name, value in parameters.items())
-    command = [BIN / "i-pi-py_driver", "--shm", "-a", address.name, "-m", "custom"]
+    command = [
+        prepared.python(),
+        BIN / "i-pi-py_driver",
+        "--shm",
+        "-a",
+        address.name,
+        "-m",
+        "custom",
+    ]
     with Server(tmp_path, water, address.field(4)) as server:
         while not address.path.exists():
             assert server.process.wait(0.02) is None

@@ -3,10 +3,10 @@
 
 import json
 import subprocess
-import sys
 from typing import Any
 
 import numpy as np
+import prepared
 import pytest
 from conftest import checkpoint
 
@@ -209,7 +209,7 @@ def test_ranks_give_the_members_of_one_process(files, tmp_path):
     program = tmp_path.joinpath("ranks.py")
     program.write_text(RANKS)
     models = json.dumps(list(map(str, files)))
-    command = [BIN / "mpiexec", "-n", "4", sys.executable, program, models]
+    command = [BIN / "mpiexec", "-n", "4", prepared.python(), program, models]
     done = subprocess.run(
         list(map(str, command)),
         env=ENVIRONMENT,

@@ -4,15 +4,14 @@
 import os
 import re
 import runpy
-import shlex
 import shutil
 import signal
 import subprocess
-import sys
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import prepared
 import pytest
 from ase import Atoms, units
 from ase.io import read, write
@@ -20,12 +19,11 @@ from conftest import checkpoint
 from structures import water_box
 
 pytest.importorskip("ipi", reason="i-PI is not installed")
-from ipi_runs import BIN, ENVIRONMENT, TIME_LIMIT
+from ipi_runs import ENVIRONMENT, TIME_LIMIT
 
 pytestmark = pytest.mark.ipi
 
 EXAMPLES = Path(__file__).parents[1] / "examples" / "ipi"
-PYTHON = shlex.quote(sys.executable)
 
 
 def run(name: str, folder: Path, steps: int) -> Path:
@@ -47,7 +45,6 @@ def run(name: str, folder: Path, steps: int) -> Path:
             command = line.replace(f"--unix {name}", f"--unix {address} --device cpu")
             command = command.replace(f"/tmp/ipi_{name};", f"/tmp/ipi_{address};")
             command = command.replace("uma-nano", str(checkpoint("tiny-1p2p1")))
-            command = re.sub(r"\buma-ipi\b", f"{PYTHON} -m ipi_driver.cli", command)
             _shell(command, here)
     return here
 
@@ -57,7 +54,7 @@ def _every_step(found: re.Match[str]) -> str:
 
 
 def _shell(command: str, folder: Path) -> None:
-    environment = ENVIRONMENT | {"PATH": f"{BIN}:{ENVIRONMENT['PATH']}"}
+    environment = ENVIRONMENT | {"PATH": prepared.path()}
     first, _, second = command.partition(" & ")
     lines = f"{first} & {second}; code=$?; wait $!; exit $code" if second else command
     process = subprocess.Popen(
@@ -236,7 +233,7 @@ def test_quantum_water(energy, tmp_path):
     write(tmp_path / "water.xyz", water_box(2))
     names = ["4 beads, PIGLET", "16 beads, D2O", "4 beads, fix ipi", "4 beads, fix pimd/langevin"]
     program: list[str | Path] = [
-        sys.executable,
+        prepared.python(),
         EXAMPLES / "quantum-water" / "quantum_water.py",
         *names,
     ]

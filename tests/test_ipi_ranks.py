@@ -2,10 +2,10 @@
 """One driver of several MPI ranks: what i-PI gets does not depend on their number."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
+import prepared
 import pytest
 from conftest import checkpoint
 from structures import structure, water_box
@@ -17,7 +17,6 @@ from ipi_runs import BIN, ENVIRONMENT, TIME_LIMIT, Address, Server, drive, optio
 pytestmark = [pytest.mark.ipi, pytest.mark.mpi]
 
 MPIEXEC = [BIN / "mpiexec", "-n"]
-DRIVER = [sys.executable, "-m", "ipi_driver.cli"]
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +30,14 @@ def undisturbed(tmp_path_factory):
 
 def test_beads_and_atoms_over_ranks_give_what_one_rank_gives(tmp_path):
     program = Path(__file__).with_name("ipi_ranks.py")
-    command = [*MPIEXEC, "4", sys.executable, program, checkpoint("tiny-1p2p1"), tmp_path / "a.npz"]
+    command = [
+        *MPIEXEC,
+        "4",
+        prepared.python(),
+        program,
+        checkpoint("tiny-1p2p1"),
+        tmp_path / "a.npz",
+    ]
     subprocess.run(list(map(str, command)), env=ENVIRONMENT, timeout=TIME_LIMIT, check=True)
     found = dict(np.load(tmp_path / "a.npz"))
     counts = {"water:8": 4, "far": 4, "shear": 2}  # ranks per bead that were tried
@@ -48,7 +54,7 @@ def test_a_run_with_ranks_is_that_of_one(ranks, per_bead, undisturbed, tmp_path)
     address = Address()
     with Server(tmp_path, water_box(1), address.field(4), beads=4) as server:
         words = options(tmp_path / "init.extxyz", *address.options, "--ranks-per-bead", per_bead)
-        with program([*MPIEXEC, ranks, *DRIVER, *words]) as job:
+        with program([*MPIEXEC, ranks, prepared.folder() / "uma-ipi", *words]) as job:
             assert server.finish() == undisturbed
             assert job.wait(20) == 0
             said = job.stdout.read()
@@ -58,7 +64,7 @@ def test_a_run_with_ranks_is_that_of_one(ranks, per_bead, undisturbed, tmp_path)
 
 def test_ffmpi_takes_ranks_as_one_driver(undisturbed, tmp_path):
     field = "<ffmpi name='uma' pbc='false'> <batch_size>4</batch_size> </ffmpi>"
-    beside = ["-n", "2", *DRIVER, *options(tmp_path / "init.extxyz", "--mpi")]
+    beside = ["-n", "2", prepared.folder() / "uma-ipi", *options(tmp_path / "init.extxyz", "--mpi")]
     with Server(tmp_path, water_box(1), field, beads=4, beside=beside) as server:
         assert server.finish() == undisturbed
         assert "float64 on 2 ranks with cpu" in server.log
@@ -73,6 +79,8 @@ def test_all_ranks_end_with_the_sentence_of_one(tmp_path):
         (("--unix", "nobody", "--ranks-per-bead", 3), "Error: ranks per bead must divide"),
         (("--unix", "nobody", "--template", tmp_path / "none"), "none: No such file"),
     ):
-        with program([*MPIEXEC, 2, *DRIVER, *options(template, *words)]) as job:
+        with program(
+            [*MPIEXEC, 2, prepared.folder() / "uma-ipi", *options(template, *words)]
+        ) as job:
             assert job.wait(TIME_LIMIT) != 0
             assert job.stdout.read().count(sentence) == 1

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import molecule
-from lammps_runs import launch, must_end, refuse, run
+from lammps_runs import RANKS, launch, must_end, refuse, run
 from lammps_snapshots import check, watch
 
 pytestmark = [pytest.mark.lammps, pytest.mark.mpi]
@@ -112,7 +112,7 @@ BESIDE = {
 }
 
 
-@pytest.mark.parametrize("ranks", [1, 2, 4])
+@pytest.mark.parametrize("ranks", RANKS)
 def test_settings_that_keep_all_pairs_are_accepted(ranks, water, model, calculators, tmp_path):
     head = HEAD.format(data=data(tmp_path / "bonded.data", water, WATER_BONDS))
     plain = UMA.format(model=model, names="H O")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from ase_results import Results
 from conftest import checkpoint
-from lammps_runs import Block, refuse, run, static
+from lammps_runs import RANKS, Block, refuse, run, static
 from structures import structure
 
 from uma_md import UMACalculator
@@ -64,7 +64,7 @@ def expect_deviations(found, spread, expected, atoms):
     assert found == pytest.approx(wanted, abs=1e-9)
 
 
-@pytest.mark.parametrize("ranks", [1, 2, 4])
+@pytest.mark.parametrize("ranks", [1, pytest.param(2, marks=pytest.mark.extended), 4])
 def test_mean_and_deviations_do_not_depend_on_ranks(ranks, files, committee, tmp_path):
     for spec in ("water:8", "shear", "slab"):
         block = committee_of(structure(spec), files)
@@ -110,7 +110,7 @@ def test_ranks_without_atoms_have_no_deviations(files, committee, tmp_path):
     expect_deviations(seen(log), spread, committee(block.atoms), block.atoms)
 
 
-@pytest.mark.parametrize("ranks", [1, 2, 4])
+@pytest.mark.parametrize("ranks", RANKS)
 def test_equal_members_are_the_plain_style(ranks, files, tmp_path):
     atoms = structure("water:8")
     plain, *committees = (
@@ -169,7 +169,7 @@ timestep 0.001
 """
 
 
-@pytest.mark.parametrize("ranks", [1, 2, 4])
+@pytest.mark.parametrize("ranks", RANKS)
 def test_the_file_has_a_row_for_every_so_many_steps(ranks, files, committee, tmp_path):
     block = committee_of(structure("water:8"), files, "deviations devi.out every 4")
     script = block.setup(tmp_path, 0) + DYNAMICS + SEE

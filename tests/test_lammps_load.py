@@ -9,7 +9,7 @@ from ase import Atoms
 from ase.build import fcc111
 from ase.cluster import Octahedron
 from conftest import checkpoint
-from lammps_runs import Block, run
+from lammps_runs import RANKS, Block, run
 from structures import structure
 
 from uma_md.commands.scaling.bricks import box_of, brick_grid, brick_owners
@@ -57,7 +57,7 @@ def foretold(atoms: Atoms, ranks: int, shape: RowShape, cutoff: float) -> tuple[
     return [each.edges for each in loads], whole
 
 
-@pytest.mark.parametrize("ranks", [1, 2, 4])
+@pytest.mark.parametrize("ranks", RANKS)
 def test_counters_are_those_foretold_from_the_geometry(ranks, exported, tmp_path):
     """One message per neighbor and exchange, rows in the precision of the model."""
     for variant, dtype in (("tiny-1p1", "float64"), ("tiny-1p2p1", "float32")):
@@ -110,7 +110,7 @@ def vacuum() -> dict[str, Atoms]:
     return {"slab": slab, "particle": particle}
 
 
-@pytest.mark.parametrize("ranks", [2, 4])
+@pytest.mark.parametrize("ranks", RANKS[1:])
 def test_balanced_by_edges_ranks_have_even_work(ranks, exported, tmp_path):
     """The recipe of docs/scaling.md, for systems that leave boxes of equal size uneven."""
     model = exported("tiny-1p1")

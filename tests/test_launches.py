@@ -3,9 +3,9 @@
 
 import json
 import subprocess
-import sys
 from collections import Counter
 
+import prepared
 import pytest
 import torch
 from conftest import checkpoint
@@ -119,7 +119,7 @@ def test_a_step_of_lammps_waits_for_the_device_twice(variant, exported, tmp_path
     moves = "\nfix nve all nve\nneigh_modify delay 10 every 10\n"
     (tmp_path / "in.lmp").write_text(block.setup(tmp_path, 0) + moves)
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT],
+        [prepared.python(), "-c", SCRIPT],
         cwd=tmp_path,
         env=ONE_THREAD,
         capture_output=True,

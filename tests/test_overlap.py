@@ -7,13 +7,13 @@ That they are those of one rank, to rounding errors, ``test_mpi.py`` and ``test_
 import json
 import pickle
 import subprocess
-import sys
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import prepared
 import pytest
 import torch
 from lammps_runs import Block
@@ -213,7 +213,7 @@ def test_rows_travel_beside_arithmetic_in_lammps(engine, exported, tmp_path):
     moves = "\nfix nve all nve\nneigh_modify delay 10 every 10\n"
     (tmp_path / "in.lmp").write_text(block.setup(tmp_path, 0) + moves)
     tests = str(Path(__file__).parent)
-    command = [BIN / "mpiexec", "-n", "2", sys.executable, "-c", SCRIPT, tests]
+    command = [BIN / "mpiexec", "-n", "2", prepared.python(), "-c", SCRIPT, tests]
     done = subprocess.run(
         list(map(str, command)),
         cwd=tmp_path,

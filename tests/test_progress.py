@@ -6,10 +6,10 @@ import os
 import pty
 import struct
 import subprocess
-import sys
 import termios
 from pathlib import Path
 
+import prepared
 import pytest
 from command_runs import ENVIRONMENT, TIME_LIMIT, done, run
 from command_runs import uma_md as in_this_process
@@ -41,7 +41,7 @@ def on_a_terminal(command: list[str], environment: dict[str, str]) -> str:
 
 
 def uma_md(*words: object) -> list[str]:
-    return [sys.executable, "-m", "uma_md.cli", *map(str, words)]
+    return [str(prepared.folder() / "uma-md"), *map(str, words)]
 
 
 @pytest.mark.slow
@@ -104,7 +104,7 @@ def test_the_demo_counts_the_steps_of_lammps(tmp_path):
         "demo = runpy.run_path(sys.argv[1]); folder = Path(sys.argv[2]); "
         "demo['run_lammps'](folder / 'in.demo', 2, 'log.demo', folder)"
     )
-    command = [sys.executable, "-c", script, str(demo), str(folder)]
+    command = [str(prepared.python()), "-c", script, str(demo), str(folder)]
     shown = on_a_terminal(command, ENVIRONMENT)
     assert "LAMMPS on 2 ranks" in shown
     assert "7/7" in shown

@@ -3,10 +3,10 @@
 
 import json
 import subprocess
-import sys
 import zipfile
 
 import numpy as np
+import prepared
 import pytest
 import torch
 from checkpoint_files import rewrite
@@ -110,7 +110,7 @@ def test_reading_does_not_import_fairchem_or_pickle_anything(safe):
         "import torch; content.read(list(content.weights), torch.float32)\n"
         "print('fairchem' in sys.modules)\n"
     )
-    command = [sys.executable, "-c", script, str(safe)]
+    command = [prepared.python(), "-c", script, str(safe)]
     run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     assert run.stdout == "False\n"
 

@@ -245,6 +245,7 @@ def test_a_rank_may_be_a_file_s_part(tmp_path):
     assert "8 small sums, then results to all ranks" in done.output
 
 
+@pytest.mark.usefixtures("prepared_programs")
 @pytest.mark.mpi
 @pytest.mark.slow
 def test_rates_are_measured_where_they_are_not_given():

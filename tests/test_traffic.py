@@ -14,13 +14,13 @@ pytestmark = [
     pytest.mark.skipif(find_spec("mpi4py") is None, reason="needs mpi4py"),
 ]
 
-RANKS = (1, 2, 4, 8)
+RANKS = (1, 2, 4, pytest.param(8, marks=pytest.mark.extended))
 
 
 @pytest.fixture(scope="module")
 def checks(tmp_path_factory):
     """The ranks."""
-    with Checks(max(RANKS), tmp_path_factory.mktemp("found")) as ranks:
+    with Checks(4, tmp_path_factory.mktemp("found")) as ranks:
         yield ranks
 
 
