@@ -25,6 +25,7 @@ pytestmark = pytest.mark.lammps
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
+KERNELS = ROOT / "uma_md" / "kernels"
 
 
 def installed(name: str) -> Path:
@@ -182,6 +183,7 @@ def test_a_build_that_is_ended_leaves_nothing(number, tmp_path):
             assert build.poll() is None
             assert time.monotonic() < end
             time.sleep(0.05)
+            started = psutil.Process(build.pid).children(recursive=True)
         assert list(cache.glob(".build-*/build/CMakeFiles/*.dir"))
         build.send_signal(number)
         build.wait(30)
@@ -216,7 +218,7 @@ def _compiles(process: psutil.Process) -> bool:
         words = process.cmdline()
     except psutil.Error:
         return False
-    return "-c" in words and any(word.startswith(str(SOURCES)) for word in words)
+    return "-c" in words and any(word.startswith(str(KERNELS)) for word in words)
 
 
 def _runs(process: psutil.Process) -> bool:
