@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The command line, as a user types it."""
 
+import os
 import re
 import subprocess
 import sys
@@ -18,9 +19,10 @@ from uma_md.cli import main
 UMA_MD = Path(sys.executable).parent / "uma-md"
 
 
-def uma_md(*words) -> subprocess.CompletedProcess[str]:
+def uma_md(*words, **variables: str) -> subprocess.CompletedProcess[str]:
     command = [str(UMA_MD), *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = os.environ | variables
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
 def in_this_process(*words) -> Result:
@@ -29,10 +31,12 @@ def in_this_process(*words) -> Result:
 
 def test_info_and_export_work_from_the_shell(tmp_path):
     output = tmp_path / "water.pt"
-    done = uma_md(
-        "export", checkpoint("tiny-1p2p1"), "--task", "omol", "--merge-for", "H2O", "-o", output
-    )
+    words = ("--task", "omol", "--merge-for", "H2O", "-o", output)
+    done = uma_md("export", checkpoint("tiny-1p2p1"), *words, PYTHONPROFILEIMPORTTIME="1")
     assert done.returncode == 0, done.stderr
+    imported = re.findall(r"\| +(\S+)$", done.stderr, re.MULTILINE)
+    assert "torch" in imported
+    assert not {"ase.io", "scipy"} & set(imported)  # which reading a structure would take
     described = uma_md("info", output).stdout
     assert "UMA-S-1.2.1" in described
     assert "merged for H2O1" in described

@@ -12,7 +12,6 @@ from ase.formula import Formula
 
 from uma_md.files import exported
 from uma_md.files.metadata import Metadata
-from uma_md.files.structures import read_structure
 from uma_md.files.whole_file import check_output
 from uma_md.loading import DTYPES, UMASource, counts_tensor
 from uma_md.options import RunOptions
@@ -120,6 +119,8 @@ def composition(text: str) -> dict[str, int]:
     """
     try:
         if _is_file(text):
+            from uma_md.files.structures import read_structure  # takes long to import
+
             return count_elements(read_structure(text).numbers)
     except ValueError as error:
         raise ValueError(
