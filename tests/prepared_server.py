@@ -7,6 +7,7 @@
 
 import atexit
 import ctypes
+import fcntl
 import gc
 import json
 import os
@@ -34,7 +35,6 @@ def serve(address: str) -> tuple[str, list[str]]:
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(address)
     listener.listen(64)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those who wait
     gc.collect()
     gc.freeze()  # a collection in a process would copy the memory that it shares
     print("ready", flush=True)
@@ -44,12 +44,14 @@ def serve(address: str) -> tuple[str, list[str]]:
             listener.close()
             return _become(client)
         client.close()
+        with suppress(ChildProcessError):  # when there is none
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
     os._exit(0)
 
 
 def _become(client: socket.socket) -> tuple[str, list[str]]:
     """Take an order and fork the process that it asks for; stay behind to see how it ends."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     start, given, _, _ = socket.recv_fds(client, 8, 4)
     text = bytearray()
     while len(text) < int.from_bytes(start, "little"):
@@ -74,13 +76,13 @@ def _become(client: socket.socket) -> tuple[str, list[str]]:
 
 
 def _place(given: list[int], targets: list[int]) -> None:
-    """Give file descriptors their numbers, none of which may be another's on the way."""
-    high = [os.dup(os.dup2(number, 200 + k)) for k, number in enumerate(given)]
+    """Give file descriptors their numbers, by others above all of these."""
+    high = [fcntl.fcntl(number, fcntl.F_DUPFD, 200) for number in given]
+    for number in given:
+        os.close(number)
     for number, target in zip(high, targets, strict=True):
-        os.dup2(number, target, inheritable=True)
-    for number in (*given, *high, *(200 + k for k in range(len(given)))):
-        if number not in targets:
-            os.close(number)
+        os.dup2(number, target)
+        os.close(number)
 
 
 def _watch(client: socket.socket, process: int, given: list[int]) -> None:

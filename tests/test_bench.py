@@ -20,11 +20,12 @@ from uma_md.commands.bench.report import (
 )
 from uma_md.commands.bench.run import default_task
 
+pytestmark = pytest.mark.usefixtures("prepared_programs")
+
 
 @pytest.mark.lammps
 @pytest.mark.mpi
 @pytest.mark.slow
-@pytest.mark.usefixtures("prepared_programs")
 def test_a_small_molecule_is_measured_in_all_ways(tmp_path):
     words = ("--device", "cpu", "--repeats", 1, "--steps", 2, "--json", tmp_path / "bench.json")
     said = done("bench", "uma-nano", ethanol_pdb(tmp_path), *words)
