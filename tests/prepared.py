@@ -48,6 +48,7 @@ def folder() -> Path:
         stdin=subprocess.PIPE,  # it ends when this closes
         stdout=subprocess.PIPE,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
+        start_new_session=True,  # a signal to the tests is not one to all that is forked
     )
     assert server.stdout is not None
     assert server.stdout.readline() == b"ready\n"

@@ -61,6 +61,7 @@ def _become(client: socket.socket) -> tuple[str, list[str]]:
     if process:
         _watch(client, process, given)
     client.close()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     targets = [0, 1, 2]
     if len(given) > 3:
         targets.append(int(variables["PMI_FD"]))

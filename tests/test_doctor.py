@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+import prepared
 import pytest
 from command_runs import BIN, ENVIRONMENT, run
 
@@ -20,7 +21,9 @@ COMPILERS = ("c++", "g++", "clang++")
 def doctor(folder: Path, *python: str, **variables: str) -> tuple[int, list[Finding], list[str]]:
     """Exit code, findings and remedies in an environment with some variables changed."""
     environment = {name: text for name, text in ENVIRONMENT.items() if name != "CXX"} | variables
-    command = [sys.executable, *python, "-m", "uma_md.cli", "doctor", "--json", "found.json"]
+    anew = python or "PATH" not in variables  # else only what a shell finds is another
+    program = sys.executable if anew else str(prepared.python())
+    command = [program, *python, "-m", "uma_md.cli", "doctor", "--json", "found.json"]
     ended = run(command, folder, environment)
     assert (folder / "found.json").is_file(), ended.stdout + ended.stderr
     report = json.loads((folder / "found.json").read_text())
