@@ -384,7 +384,7 @@ def test_a_disk_that_fills_up_leaves_the_file_as_it_was(tmp_path):
         "try: export(sys.argv[1], sys.argv[2], 'omol')\n"
         "except OSError as error: print(error)\n"
     )
-    command = [prepared.python(), "-c", script, str(checkpoint("tiny-1p1")), str(output)]
+    command = [str(prepared.python()), "-c", script, str(checkpoint("tiny-1p1")), str(output)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     assert "must have room for" in done.stdout
     assert "the disk is full, make room or choose another folder" in done.stdout

@@ -8,6 +8,7 @@ The potential is an analytic one with images in a triclinic cell; with UMA: ``te
 from pathlib import Path
 
 import numpy as np
+import prepared
 import pytest
 from ipi_analytic import Analytic
 from structures import water_box
@@ -87,6 +88,7 @@ def test_ffdirect_gives_the_same_trajectory(threaded, batch, water, reference, t
 @pytest.mark.mpi
 def test_ffmpi_gives_the_same_trajectory(water, reference, tmp_path):
     field = "<ffmpi name='uma' pbc='false'> <batch_size>1</batch_size> </ffmpi>"
-    with Server(tmp_path, water, field, beside=["-n", "1", *ANALYTIC, "--mpi"]) as server:
+    beside = ["-n", "1", prepared.python(), ANALYTIC, "--mpi"]
+    with Server(tmp_path, water, field, beside=beside) as server:
         assert server.finish() == reference
         assert "i-PI said EXIT: 24 structures" in server.log

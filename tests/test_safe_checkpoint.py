@@ -110,7 +110,7 @@ def test_reading_does_not_import_fairchem_or_pickle_anything(safe):
         "import torch; content.read(list(content.weights), torch.float32)\n"
         "print('fairchem' in sys.modules)\n"
     )
-    command = [prepared.python(), "-c", script, str(safe)]
+    command = [str(prepared.python()), "-c", script, str(safe)]
     run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     assert run.stdout == "False\n"
 
