@@ -19,6 +19,8 @@ def main(address: str, program: str) -> None:
     """Have the program done, or Python where it has no name, and end as it did."""
     given = [0, 1, 2]
     if "PMI_FD" in os.environ:  # the connection to MPI's launcher
+        if program:  # uma-ipi leaves MPI at once: the launcher would see this process linger
+            os.execv(program, [program, *sys.argv[1:]])
         given.append(int(os.environ["PMI_FD"]))
     order = json.dumps([program, sys.argv, os.getcwd(), dict(os.environ)]).encode()  # noqa: PTH109
     server = socket.socket(socket.AF_UNIX)

@@ -123,7 +123,10 @@ def run(program: str, arguments: list[str]) -> None:
 
 
 def finish() -> None:
-    """End well and at once: to take all modules down costs as much as many a test."""
+    """End well and at once: to take all modules down costs as much as many a test.
+
+    The exit of C has handlers, among them that by which MPI takes leave of its launcher.
+    """
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     if "mpi4py.MPI" in sys.modules:
