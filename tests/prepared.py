@@ -5,8 +5,8 @@ Such an import takes longer than most work of a test. ``folder()`` holds program
 front of those of the environment: ``prepared_client.py`` is what starts, and has
 ``prepared_server.py`` fork the process that does the work, with the arguments, folder, variables,
 standard streams and MPI connection of what was started, so that pipes, signals, exit codes and
-``mpiexec`` are as ever; ranks of ``uma-ipi`` are started. Where a start itself is the subject of a test, or variables of the loader
-or of threads are, it starts the program of the environment.
+``mpiexec`` are as ever; ranks of ``uma-ipi`` are started. Where a start itself is the subject of a
+test, or variables of the loader or of threads are, it starts the program of the environment.
 """
 
 import atexit
