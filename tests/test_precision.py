@@ -2,12 +2,12 @@
 """Precision of products: what the option says, and nothing that torch is set to by others."""
 
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import prepared
 import pytest
 import torch
 from conftest import checkpoint
@@ -195,7 +195,7 @@ def test_in_lammps_too_what_others_set_does_not_reach_us(engine, exported, tmp_p
     (tmp_path / "in.lmp").write_text(block.setup(tmp_path, 0) + "\nrun 0\n")
     tests = Path(__file__).parent
     done = subprocess.run(
-        [prepared.python(), "-c", IN_ONE_PROCESS],
+        [sys.executable, "-c", IN_ONE_PROCESS],
         cwd=tmp_path,
         env=ONE_THREAD | {"PYTHONPATH": f"{tests}:{tests.parent}"},
         capture_output=True,
