@@ -72,7 +72,7 @@ def _become(client: socket.socket) -> tuple[str, list[str]]:
     np.random.seed()  # noqa: NPY002
     sys.executable = str(Path(itself).with_name("python"))
     places = variables.get("PYTHONPATH", "").split(os.pathsep)
-    sys.path[1:1] = [place for place in places if place and place not in sys.path]
+    sys.path[1:1] = [place for place in places if place and place not in sys.path[1:]]
     return program, arguments
 
 
