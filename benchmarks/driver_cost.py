@@ -171,9 +171,11 @@ def graph_potential(arguments: argparse.Namespace, clock: Clock) -> "UMAPotentia
         spin=0,
         dtype="",
         cutoff=6.0,
+        source_sha256="none",
     )
     engine = SimpleNamespace(
         metadata=about,
+        records=[about],
         hardware="",
         engine="",
         precision="",

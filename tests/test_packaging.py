@@ -3,6 +3,7 @@
 
 import ast
 import email
+import os
 import re
 import subprocess
 import sys
@@ -157,6 +158,34 @@ def test_each_lane_runs_more_than_the_one_before():
     assert rehearsal.endswith("-m gpu --gpu-rehearsal")
     for lane in lanes:
         assert "/mypy " in make(lane)
+
+
+@pytest.mark.parametrize("target", ["setup", "test-torch"])
+@pytest.mark.parametrize(
+    ("version", "wanted"), [((3, 9), False), ((3, 10), True), ((3, 14), False)]
+)
+def test_a_python_without_our_torches_is_refused_before_anything_is_made(
+    target, version, wanted, tmp_path
+):
+    """This Python, which says that it is another, and makes no environment."""
+    (tmp_path / "sitecustomize.py").write_text(f"import sys; sys.version_info = {version}")
+    (tmp_path / "venv.py").write_text("raise SystemExit('an environment would be made')")
+    for name in ("Makefile", "pyproject.toml", "setup.py", "requirements/constraints.txt"):
+        copy = tmp_path / name
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_text(read(name))
+    done = subprocess.run(
+        ["make", target, f"PYTHON={sys.executable}"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    refused = "uma-md needs Python 3.10 to 3.13: make PYTHON=python3.x" in done.stderr
+    assert refused != wanted
+    assert ("an environment would be made" in done.stderr) == wanted
 
 
 def test_every_source_names_its_license():

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: MIT
+"""Benchmarks run: at their smallest, for what they print and not for how fast."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import checkpoint
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+MODEL = str(checkpoint("tiny-1p2p1"))
+
+
+def run(name: str, *options: str) -> list[str]:
+    """Lines that a benchmark prints."""
+    command = [sys.executable, str(BENCHMARKS / name), *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.mark.ipi
+@pytest.mark.slow
+def test_drivers_are_compared_with_that_of_ipi():
+    lines = run("driver_cost.py", "--case", "32x8", "--batch", "--repeats", "1")
+    assert [line.split()[3] for line in lines] == ["stock", "ours", "graph"]
+    for line in lines:
+        assert line.startswith("32x8 unix batched")
+        cpu, wall = (
+            float(re.search(rf"(\S+) ms{unit}", line)[1]) for unit in (" cpu/step", "/step")
+        )
+        assert 0 < cpu < wall
+
+
+@pytest.mark.slow
+def test_force_calls_of_both_engines_are_timed():
+    lines = run(
+        "force_calls.py", MODEL, "--structure", "mol:H2O", "--repeats", "1", "--threads", "1"
+    )
+    assert lines[0] == "3 atoms, 1 threads, float32"
+    for engine in ("kernels", "portable"):
+        for kept in ("kept", "recomputed"):
+            assert sum(line.startswith(f"{engine}, {kept} ") for line in lines) == 1
+
+
+@pytest.mark.slow
+def test_predictions_in_batches_are_those_one_by_one():
+    lines = run("predictions.py", MODEL, "--count", "8", "--repeats", "1", "--threads", "1")
+    differences = [float(line.rsplit(maxsplit=1)[1]) for line in lines[1:]]
+    assert len(differences) == 3
+    assert max(differences) < 1e-5
