@@ -12,6 +12,8 @@ from conftest import checkpoint
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 MODEL = str(checkpoint("tiny-1p2p1"))
 
+pytestmark = pytest.mark.extended
+
 
 def run(name: str, *options: str) -> list[str]:
     """Lines that a benchmark prints."""
@@ -22,8 +24,8 @@ def run(name: str, *options: str) -> list[str]:
 
 
 @pytest.mark.ipi
-@pytest.mark.slow
 def test_drivers_are_compared_with_that_of_ipi():
+    pytest.importorskip("ipi", reason="i-PI is not installed")
     lines = run("driver_cost.py", "--case", "32x8", "--batch", "--repeats", "1")
     assert [line.split()[3] for line in lines] == ["stock", "ours", "graph"]
     for line in lines:
@@ -34,7 +36,6 @@ def test_drivers_are_compared_with_that_of_ipi():
         assert 0 < cpu < wall
 
 
-@pytest.mark.slow
 def test_force_calls_of_both_engines_are_timed():
     lines = run(
         "force_calls.py", MODEL, "--structure", "mol:H2O", "--repeats", "1", "--threads", "1"
@@ -45,7 +46,6 @@ def test_force_calls_of_both_engines_are_timed():
             assert sum(line.startswith(f"{engine}, {kept} ") for line in lines) == 1
 
 
-@pytest.mark.slow
 def test_predictions_in_batches_are_those_one_by_one():
     lines = run("predictions.py", MODEL, "--count", "8", "--repeats", "1", "--threads", "1")
     differences = [float(line.rsplit(maxsplit=1)[1]) for line in lines[1:]]
