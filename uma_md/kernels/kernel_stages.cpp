@@ -3,6 +3,7 @@
 #include "stages.h"
 
 #include "backend.h"
+#include "block_maps.h"
 #include "network.h"
 #include "node_stages.h"
 #include "parallel.h"
@@ -46,6 +47,7 @@ template <class T> class KernelStages final : public Stages {
   {
     backend_->prepare(constants_);
     nodes_ = std::make_unique<NodeStages<T>>(network_, constants_, *backend_);
+    maps_ = std::make_unique<BlockMaps<T>>(network_, constants_, *backend_);
     auto terms = wigner_terms(network_.sizes.lmax);
     num_terms_ = int(terms.size());
     const auto bytes = int64_t(terms.size() * sizeof(WignerTerm));
@@ -104,7 +106,7 @@ template <class T> class KernelStages final : public Stages {
   {
     auto out = sums();
     const auto work = [&](const Block<T> &b, int64_t, Workspace &w) {
-      radial(network_.first_message, b, w, w.y);
+      maps_->radial(network_.first_message, b, w, w.y);
       kernels().rotate_out(constants_, constants_.first, 0, T(FIRST_MESSAGE_SCALE), b,
                            w.y.rows<T>(), out.template data_ptr<T>());
     };
@@ -125,7 +127,7 @@ template <class T> class KernelStages final : public Stages {
     for_blocks(blocks(run), [&](const Block<T> &b, int64_t first, Workspace &w) {
       T *p = keep != Keep::Nothing ? kept.p.rows<T>(first) : w.p.rows<T>();
       T *y = keep == Keep::All ? kept.y.rows<T>(first) : w.y.rows<T>();
-      radial(net.radial, b, w, w.scale);
+      maps_->radial(net.radial, b, w, w.scale);
       first_convolution(net, b, h.template data_ptr<T>(), w, p);
       second_convolution(net, b, p, w, y);
       kernels().rotate_out(constants_, constants_.out, network_.sizes.mmax, T(1), b, y,
@@ -167,10 +169,10 @@ template <class T> class KernelStages final : public Stages {
   {
     const auto g_out = g.contiguous();
     for_blocks([&](const Block<T> &b, int64_t, Workspace &w) {
-      radial(network_.first_message, b, w, w.y);
+      maps_->radial(network_.first_message, b, w, w.y);
       kernels().rotate_out_reverse(constants_, constants_.first, 0, T(FIRST_MESSAGE_SCALE), b,
                                    w.y.rows<T>(), g_out.template data_ptr<T>(), w.g_y.rows<T>());
-      reverse_radial(network_.first_message, b, w, w.g_y);
+      maps_->reverse_radial(network_.first_message, b, w, w.g_y);
     });
   }
 
@@ -310,104 +312,20 @@ template <class T> class KernelStages final : public Stages {
             data(order_.by_sender)};
   }
 
-  // out = x map, for rows of these strides.
-  void apply(const Map<T> &map, int64_t rows, const T *x, int64_t x_stride, T *out,
-             int64_t out_stride) const
-  {
-    backend_->multiply(int(rows), x, int(x_stride), map.forward(), map.bias(), out,
-                       int(out_stride));
-  }
-
-  // The same for the gradients, from those of the map's value.
-  void apply_reverse(const Map<T> &map, int64_t rows, const T *g, int64_t g_stride, T *out,
-                     int64_t out_stride) const
-  {
-    backend_->multiply(int(rows), g, int(g_stride), map.reverse(), nullptr, out, int(out_stride));
-  }
-
-  HiddenLayer<T> first_hidden(const RadialNetwork<T> &net) const
-  {
-    return {network_.sizes.edge_channels, net.sender_table.template data_ptr<T>(),
-            net.receiver_table.template data_ptr<T>(), net.first_norm.weight.template data_ptr<T>(),
-            net.first_norm.bias.template data_ptr<T>()};
-  }
-
-  HiddenLayer<T> second_hidden(const RadialNetwork<T> &net) const
-  {
-    return {network_.sizes.edge_channels, nullptr, nullptr,
-            net.second_norm.weight.template data_ptr<T>(),
-            net.second_norm.bias.template data_ptr<T>()};
-  }
-
-  // The radial network of a block's edges; its hidden layers stay in the workspace.
-  void radial(const RadialNetwork<T> &net, const Block<T> &b, Workspace &w, const Buffer &out)
-  {
-    const int64_t hidden = network_.sizes.edge_channels, rows = b.num_edges;
-    apply(net.first, rows, b.edges.basis, network_.sizes.num_basis, w.first.rows<T>(), hidden);
-    kernels().hidden(first_hidden(net), b, constants_.epsilon, w.first.rows<T>(),
-                     w.first_scales.rows<T>(), w.first_out.rows<T>());
-    apply(net.second, rows, w.first_out.rows<T>(), hidden, w.second.rows<T>(), hidden);
-    kernels().hidden(second_hidden(net), b, constants_.epsilon, w.second.rows<T>(),
-                     w.second_scales.rows<T>(), w.second_out.rows<T>());
-    apply(net.third, rows, w.second_out.rows<T>(), hidden, out.rows<T>(), net.third.out);
-  }
-
-  // Adds to the edges' slopes what comes through the radial network, from the gradient of its
-  // value.
-  void reverse_radial(const RadialNetwork<T> &net, const Block<T> &b, Workspace &w, const Buffer &g)
-  {
-    const int64_t hidden = network_.sizes.edge_channels, rows = b.num_edges;
-    T *g_second = w.second_out.rows<T>(), *g_first = w.first_out.rows<T>();
-    apply_reverse(net.third, rows, g.rows<T>(), net.third.out, g_second, hidden);
-    kernels().hidden_reverse(second_hidden(net), int(rows), w.second.rows<T>(),
-                             w.second_scales.rows<T>(), g_second);
-    apply_reverse(net.second, rows, g_second, hidden, g_first, hidden);
-    kernels().hidden_reverse(first_hidden(net), int(rows), w.first.rows<T>(),
-                             w.first_scales.rows<T>(), g_first);
-    apply_reverse(net.first, rows, g_first, hidden, w.g_basis.rows<T>(), network_.sizes.num_basis);
-    kernels().basis_reverse(constants_, network_.centers.template data_ptr<T>(), int(rows), b.edges,
-                            w.g_basis.rows<T>());
-  }
-
-  // Applies the map of each order to its columns; some have gates in front, of order 0.
-  void convolve(const Convolution<T> &convolution, int64_t rows, const T *x, const Layout &x_layout,
-                T *out, const Layout &out_layout, int64_t out_gates, const Workspace &w) const
-  {
-    const int64_t width = out_layout.width + out_gates;
-    apply(convolution.zero, rows, x, x_layout.width, out, width);
-    for (int m = 1; m <= network_.sizes.mmax; m++) {
-      backend_->multiply(int(rows), x + x_layout.start[m], x_layout.width,
-                         convolution.others[m - 1].forward(), w.sums.rows<T>(),
-                         out + out_gates + out_layout.start[m], int(width));
-    }
-  }
-
-  void convolve_reverse(const Convolution<T> &convolution, int64_t rows, const T *g,
-                        const Layout &g_layout, int64_t g_gates, T *out, const Layout &out_layout,
-                        const Workspace &w) const
-  {
-    const int64_t width = g_layout.width + g_gates;
-    apply_reverse(convolution.zero, rows, g, width, out, out_layout.width);
-    for (int m = 1; m <= network_.sizes.mmax; m++) {
-      backend_->multiply(int(rows), g + g_gates + g_layout.start[m], int(width),
-                         convolution.others[m - 1].reverse(), w.sums.rows<T>(),
-                         out + out_layout.start[m], out_layout.width);
-    }
-  }
-
   void first_convolution(const MessageNetwork<T> &net, const Block<T> &b, const T *h, Workspace &w,
                          T *p)
   {
     kernels().rotate_in(constants_, b, h, w.scale.rows<T>(), w.x.rows<T>());
-    convolve(net.first, b.num_edges, w.x.rows<T>(), constants_.ends, p, constants_.hidden,
-             constants_.gates, w);
+    maps_->convolve(net.first, b.num_edges, w.x.rows<T>(), constants_.ends, p, constants_.hidden,
+                    constants_.gates, w);
   }
 
   void second_convolution(const MessageNetwork<T> &net, const Block<T> &b, const T *p, Workspace &w,
                           T *y)
   {
     kernels().gate(constants_, b.num_edges, p, w.q.rows<T>());
-    convolve(net.second, b.num_edges, w.q.rows<T>(), constants_.hidden, y, constants_.out, 0, w);
+    maps_->convolve(net.second, b.num_edges, w.q.rows<T>(), constants_.hidden, y, constants_.out, 0,
+                    w);
   }
 
   void reverse_block(int64_t layer, const Block<T> &b, int64_t first, const T *h, const T *g_out,
@@ -417,26 +335,27 @@ template <class T> class KernelStages final : public Stages {
     const Kept &kept = kept_[layer];
     T *p = kept.keep != Keep::Nothing ? kept.p.rows<T>(first) : w.p.rows<T>();
     T *y = kept.keep == Keep::All ? kept.y.rows<T>(first) : w.y.rows<T>();
-    radial(net.radial, b, w, w.scale);
+    maps_->radial(net.radial, b, w, w.scale);
     if (kept.keep == Keep::Nothing) first_convolution(net, b, h, w, p);
     if (kept.keep != Keep::All) second_convolution(net, b, p, w, y);
     kernels().rotate_out_reverse(constants_, constants_.out, network_.sizes.mmax, T(1), b, y, g_out,
                                  w.g_y.rows<T>());
-    convolve_reverse(net.second, b.num_edges, w.g_y.rows<T>(), constants_.out, 0, w.q.rows<T>(),
-                     constants_.hidden, w);
+    maps_->convolve_reverse(net.second, b.num_edges, w.g_y.rows<T>(), constants_.out, 0,
+                            w.q.rows<T>(), constants_.hidden, w);
     kernels().gate_reverse(constants_, b.num_edges, p, w.q.rows<T>(), w.g_p.rows<T>());
-    convolve_reverse(net.first, b.num_edges, w.g_p.rows<T>(), constants_.hidden, constants_.gates,
-                     w.x.rows<T>(), constants_.ends, w);
+    maps_->convolve_reverse(net.first, b.num_edges, w.g_p.rows<T>(), constants_.hidden,
+                            constants_.gates, w.x.rows<T>(), constants_.ends, w);
     kernels().rotate_in_reverse(constants_, b, h, w.scale.rows<T>(), w.x.rows<T>(),
                                 w.g_scale.rows<T>(), sender_rows_.rows<T>(first - group.first_edge),
                                 g_receivers, g_senders);
-    reverse_radial(net.radial, b, w, w.g_scale);
+    maps_->reverse_radial(net.radial, b, w, w.g_scale);
   }
 
   std::unique_ptr<Backend<T>> backend_;
   Network<T> network_;
   Constants<T> constants_;
   std::unique_ptr<NodeStages<T>> nodes_;
+  std::unique_ptr<BlockMaps<T>> maps_;
   Tensor terms_;
   int num_terms_ = 0;
   at::TensorOptions options_;
