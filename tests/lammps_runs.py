@@ -143,12 +143,16 @@ clear
 def static(blocks: list[Block], ranks: int, folder: Path) -> list[Prediction]:
     """Evaluate structures once each, by one script."""
     folder.mkdir(parents=True, exist_ok=True)
-    script = "".join(
+    run(static_script(blocks, folder), ranks, folder)
+    return [read_prediction(block, folder / str(index)) for index, block in enumerate(blocks)]
+
+
+def static_script(blocks: list[Block], folder: Path) -> str:
+    """The script that evaluates structures once each; ``read_prediction`` reads what it leaves."""
+    return "".join(
         block.setup(folder, index) + STATIC.format(name=folder / str(index))
         for index, block in enumerate(blocks)
     )
-    run(script, ranks, folder)
-    return [read_prediction(block, folder / str(index)) for index, block in enumerate(blocks)]
 
 
 def read_prediction(block: Block, path: Path) -> Prediction:

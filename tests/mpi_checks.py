@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What ranks compute together for ``test_mpi.py``."""
 
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -172,6 +173,14 @@ def placements():
     with ranks.together():
         where = place(ranks, "auto")
     return WORLD.gather((where, torch.get_num_threads()))
+
+
+def hosts():
+    """Name of each rank's machine, how many ranks share its memory, and its number among them."""
+    node = WORLD.Split_type(MPI.COMM_TYPE_SHARED)
+    found = socket.gethostname(), node.size, node.rank
+    node.Free()
+    return WORLD.gather(found)
 
 
 def quiet_exchanges():
