@@ -51,6 +51,16 @@ def few_cases() -> list[tuple[str, str, str]]:
     ]
 
 
+def node_cases() -> list[tuple[str, str, str]]:
+    """What is computed over a network: with sums of channels and without, in both precisions."""
+    return [
+        ("tiny-1p1", "float64", "water:8"),
+        ("tiny-1p2p1", "float64", "water:32"),
+        ("tiny-1p2p1", "float32", "water:8"),
+        ("esen-few", "float64", "shear"),
+    ]
+
+
 def model(name: str) -> Path:
     return DATA / f"{name}.pt"
 

@@ -8,7 +8,16 @@ import numpy as np
 import torch
 from ase import Atoms
 from mpi4py import MPI
-from mpi_cases import atoms_of, bead_atoms, cases, few_cases, model, properties, run_md
+from mpi_cases import (
+    atoms_of,
+    bead_atoms,
+    cases,
+    few_cases,
+    model,
+    node_cases,
+    properties,
+    run_md,
+)
 
 from uma_md import UMACalculator
 from uma_md.export import export
@@ -35,6 +44,11 @@ def results():
 def few_results():
     """As ``results`` of some cases."""
     return results_of(few_cases())
+
+
+def node_results():
+    """As ``results`` of those for two nodes."""
+    return results_of(node_cases())
 
 
 def results_of(cases):

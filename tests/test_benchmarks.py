@@ -51,3 +51,20 @@ def test_predictions_in_batches_are_those_one_by_one():
     differences = [float(line.rsplit(maxsplit=1)[1]) for line in lines[1:]]
     assert len(differences) == 3
     assert max(differences) < 1e-5
+
+
+@pytest.mark.lammps
+@pytest.mark.mpi
+def test_the_tables_of_scaling_are_printed():
+    small = "--atoms 24 --sizes 24 96 --ranks 1 2 --start-ranks 1 2 --steps 1 --repeats 1"
+    text = "\n".join(run("scaling.py", "--model", MODEL, *small.split()))
+    parts = dict(re.findall(r"## (\w+)\n(.*?)(?=## |\Z)", text, re.DOTALL))
+    assert list(parts) == ["layouts", "ranks", "startup", "memory", "prediction"]
+    for part in parts.values():
+        head, _, *rows = re.findall(r"^\| (.*) \|$", part, re.MULTILINE)
+        assert len(rows) == 2
+        for row in rows:
+            name, *numbers = row.split(" | ")
+            assert len(numbers) == head.count("|")
+            assert all(float(number) > 0 for number in numbers), (name, numbers)
+    assert re.search(r"Efficiency of two ranks over two threads: \d+\.\d\d\n", parts["layouts"])

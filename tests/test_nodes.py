@@ -6,15 +6,13 @@ import pickle
 import re
 import sys
 from importlib.util import find_spec
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from conftest import checkpoint
 from lammps_runs import Block, read_prediction, static_script
 from lammps_session import BIN
-from mpi_cases import atoms_of, properties
+from mpi_cases import atoms_of, node_cases, properties
 from mpi_launch import SCRIPT
 from structures import structure
 from test_lammps import expect
@@ -50,9 +48,16 @@ def threads(ranks_on_node: int) -> int:
 
 @pytest.mark.skipif(find_spec("mpi4py") is None, reason="needs mpi4py")
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_python_ranks_know_who_shares_their_node(layout, tmp_path):
+def test_python_ranks_know_their_node_and_give_the_numbers_of_one_process(
+    layout, calculators, tmp_path
+):
     """Names, numbers and memory as the nodes are, and threads as each node has cores."""
-    hosts, placements = on_nodes(layout, tmp_path, "hosts", "placements")
+    checks = ("hosts", "placements", "node_results")
+    done = launch(layout, tmp_path, [sys.executable, SCRIPT, tmp_path, *checks], ENVIRONMENT)
+    assert done.code == 0, done.output[-3000:]
+    hosts, placements, results = (
+        pickle.loads((tmp_path / f"{check}.pkl").read_bytes()) for check in checks
+    )
     assert hosts == [
         (host, ranks, rank)
         for host, ranks in zip(("first", "second"), layout, strict=True)
@@ -62,22 +67,13 @@ def test_python_ranks_know_who_shares_their_node(layout, tmp_path):
         assert (where.ranks_on_node, where.node_rank) == (ranks, rank)
         assert number == threads(ranks)
 
-
-@pytest.mark.skipif(find_spec("mpi4py") is None, reason="needs mpi4py")
-def test_python_ranks_on_two_nodes_give_the_numbers_of_one_process(calculators, tmp_path):
     def alone(variant: str, dtype: str, spec: str) -> dict[str, np.ndarray]:
         atoms = atoms_of(spec)
         atoms.calc = calculators(variant, "omol", dtype)
         return properties(atoms)
 
-    same_as_alone(*on_nodes((2, 2), tmp_path, "few_results"), alone)
-
-
-def on_nodes(layout: tuple[int, int], folder: Path, *checks: str) -> list[Any]:
-    """What checks of ``mpi_checks.py`` find on ranks of both nodes."""
-    done = launch(layout, folder, [sys.executable, SCRIPT, folder, *checks], ENVIRONMENT)
-    assert done.code == 0, done.output[-3000:]
-    return [pickle.loads((folder / f"{check}.pkl").read_bytes()) for check in checks]
+    assert set(results[0]) == set(node_cases())
+    same_as_alone(results, alone)
 
 
 @pytest.mark.lammps
