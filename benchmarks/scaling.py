@@ -25,6 +25,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ase import Atoms
@@ -131,11 +132,11 @@ def on_ranks(data: str, model: str, steps: str, layout: str) -> None:
 
     loading = timed(f"pair_coeff * * {model} H O")
     instance.command("run 0 post no")
-    count = int(steps)
-    step = [seconds / max(count, 1) for seconds in timed(f"run {count} post no")]
-    memory = world.allreduce(_memory() - start, MPI.MAX)
+    number = int(steps)
+    clock, processors = (seconds / max(number, 1) for seconds in timed(f"run {number} post no"))
+    filled = world.allreduce(_memory() - start, MPI.MAX)
     if world.rank == 0:
-        print(json.dumps(vars(Cost(*loading, *step, memory))), flush=True)
+        print(json.dumps(vars(Cost(*loading, clock, processors, filled))), flush=True)
 
 
 def _processor_seconds() -> float:
@@ -162,6 +163,11 @@ def in_turns(
         return lambda name: statistics.median(getattr(cost, name) for cost in costs)
 
     return {case: medians(costs) for case, costs in found.items()}
+
+
+def _measure_one(works: dict[str, Work], ranks: int, folder: Path, name: str) -> Cost:
+    """As ``measure`` of work by its name, each rank with one thread."""
+    return measure(works[name], ranks, 1, folder)
 
 
 def table(*rows: Iterable[object]) -> None:
@@ -218,15 +224,13 @@ def prediction(options: argparse.Namespace, folder: Path) -> None:
     shape, reach = shape_of(potential), Reach(potential.metadata.cutoff, SKIN)
     bandwidth, latency = network()
     rows = []
+    works = {
+        name: Work(options.exported, options.atoms, options.steps, apart=name == "alone")
+        for name in ("alone", "whole")
+    }
     for number in options.ranks:
-        alone = Work(options.exported, options.atoms, options.steps, apart=True)
-        whole = Work(options.exported, options.atoms, options.steps)
-        cases = {"alone": alone, "whole": whole}
-        found = in_turns(
-            cases,
-            options.repeats,
-            lambda name, number=number, cases=cases: measure(cases[name], number, 1, folder),
-        )
+        run = partial(_measure_one, works, number, folder)
+        found = in_turns(works, options.repeats, run)
         share = count(structure_of("water", options.atoms // number), 1, reach, "bricks")
         per_edge = found["alone"]("step") / share.edges
         counted = count(structure_of("water", options.atoms), number, reach, "bricks")

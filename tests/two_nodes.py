@@ -136,7 +136,8 @@ def _first(folder: Path, ranks: list[str], command: list[str]) -> int:
         launcher.chmod(0o755)
         hosts = folder / "hosts"
         hosts.write_text("".join(f"{n}:{r}\n" for n, r in zip(ADDRESSES, ranks, strict=True)))
-        mpiexec = [BIN / "mpiexec", "-f", hosts, "-launcher", "rsh", "-launcher-exec", launcher]
+        mpiexec = [f"{BIN}/mpiexec", "-f", str(hosts), "-launcher", "rsh"]
+        mpiexec += ["-launcher-exec", str(launcher)]
         number = sum(map(int, ranks))
         done = subprocess.run([*mpiexec, "-n", str(number), *command], check=False)
         counters = (COUNTER / f"{way}_bytes" for way in ("tx", "rx"))
@@ -150,7 +151,7 @@ def _join(inside: str, enter: list[str]) -> None:
     for prefix, address in zip(([], enter), ADDRESSES.values(), strict=True):
         _run(*prefix, "ip", "address", "add", f"{address}/24", "dev", DEVICE)
         _run(*prefix, "ip", "link", "set", DEVICE, "up")
-    state = ["cat", COUNTER.with_name("operstate")]
+    state = ["cat", str(COUNTER.with_name("operstate"))]
     end = time.monotonic() + WAIT
     for prefix in ([], enter):
         while b"up" not in subprocess.check_output([*prefix, *state]):
