@@ -24,7 +24,7 @@ from uma_md.commands.scaling.rates import load, shape_of
 from uma_md.ranks.traffic import RowShape, load_of
 from uma_md.system import System
 
-pytestmark = [pytest.mark.lammps, pytest.mark.mpi]
+pytestmark = [pytest.mark.lammps, pytest.mark.mpi, pytest.mark.slow]
 
 TESTS = Path(__file__).parent
 RANKS = [1, 2, 4, pytest.param(8, marks=pytest.mark.extended)]
