@@ -5,6 +5,8 @@
 #include "atom.h"
 #include "neigh_list.h"
 
+#include <ATen/ops/empty.h>
+
 #include <algorithm>
 
 namespace uma {
@@ -81,20 +83,35 @@ std::vector<int64_t> AtomRows::count(const Atom &atom, size_t size) const
   return counts;
 }
 
-EdgeGraph::Candidates AtomRows::candidates(const Atom &atom, const NeighList &list) const
+// Calls work(receiver, sender) for the pairs.
+template <class Work> void AtomRows::for_pairs(const NeighList &list, const Work &work) const
 {
-  EdgeGraph::Candidates found;
-  found.num_owned = num_owned_;
   for (int k = 0; k < list.inum; k++) {
     const int i = list.ilist[k];
     if (row(i) < 0) continue;
     for (int n = 0; n < list.numneigh[i]; n++) {
       const int j = list.firstneigh[i][n] & NEIGHMASK;
-      if (row(j) < 0) continue;
-      found.receivers.push_back(i);
-      found.senders.push_back(j);
+      if (row(j) >= 0) work(i, j);
     }
   }
+}
+
+EdgeGraph::Candidates AtomRows::candidates(const Atom &atom, const NeighList &list, int rank) const
+{
+  int64_t inner = 0, others = 0;
+  for_pairs(list, [&](int, int j) { (owners_[j].rank == rank ? inner : others)++; });
+  EdgeGraph::Candidates found;
+  found.num_owned = num_owned_;
+  found.pairs = {at::empty({inner + others}, at::kInt), at::empty({inner + others}, at::kInt)};
+  int *receiver = found.pairs.receivers.data_ptr<int>();
+  int *sender = found.pairs.senders.data_ptr<int>();
+  int64_t next[2] = {0, inner};
+  for_pairs(list, [&](int i, int j) {
+    const int64_t k = next[owners_[j].rank == rank ? 0 : 1]++;
+    receiver[k] = i;
+    sender[k] = j;
+  });
+  found.atomic_numbers.reserve(owners_.size());
   for (size_t k = 0; k < owners_.size(); k++) {
     found.atomic_numbers.push_back(atomic_numbers_[atom.type[k]]);
   }

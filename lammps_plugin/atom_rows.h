@@ -41,14 +41,16 @@ class AtomRows {
   // Owned atoms of each atomic number below 'size'.
   std::vector<int64_t> count(const LAMMPS_NS::Atom &atom, size_t size) const;
 
-  // Pairs of the neighbor list between atoms that the model sees.
-  EdgeGraph::Candidates candidates(const LAMMPS_NS::Atom &atom,
-                                   const LAMMPS_NS::NeighList &list) const;
+  // Pairs of the neighbor list between atoms that the model sees: first those whose sender is an
+  // atom of this rank, or its image, so that messages along them need no row of another.
+  EdgeGraph::Candidates candidates(const LAMMPS_NS::Atom &atom, const LAMMPS_NS::NeighList &list,
+                                   int rank) const;
 
   double memory_usage() const { return double(owners_.capacity() * sizeof(Owner)); }
 
  private:
   bool sees(LAMMPS_NS::Atom &atom, int64_t id) const;
+  template <class Work> void for_pairs(const LAMMPS_NS::NeighList &list, const Work &work) const;
 
   std::vector<int> atomic_numbers_;
   std::vector<Owner> owners_;    // of each atom, ghosts included

@@ -50,12 +50,13 @@ template <typename Part> auto mean(const std::vector<Result> &members, const Par
 }    // namespace
 
 Committee::Committee(const std::vector<std::string> &files, const Options &options,
-                     Placement placement) :
+                     Placement placement, const std::shared_ptr<const NodeRanks> &node) :
     files_(files)
 {
   placement.sharers *= int(files.size());    // of the memory
   for (const auto &file : files) {
-    members_.push_back(std::make_unique<Potential>(file, options, placement));
+    node->together(
+        [&] { members_.push_back(std::make_unique<Potential>(file, options, placement, node)); });
   }
   check_alike(options);
   if (files.size() > 1) deviations_.emplace();

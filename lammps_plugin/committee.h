@@ -19,9 +19,10 @@ namespace uma {
 // they may have different numbers of layers. One member is a plain Potential.
 class Committee {
  public:
-  // Throws std::runtime_error when a file or the device cannot serve, or when members differ in
-  // task, cutoff, precision, elements, charge or spin.
-  Committee(const std::vector<std::string> &files, const Options &options, Placement placement);
+  // Collective over the node. Throws std::runtime_error when a file or the device cannot serve, or
+  // when members differ in task, cutoff, precision, elements, charge or spin.
+  Committee(const std::vector<std::string> &files, const Options &options, Placement placement,
+            const std::shared_ptr<const NodeRanks> &node);
 
   // What all members agree in.
   const Metadata &metadata() const { return members_.front()->metadata(); }

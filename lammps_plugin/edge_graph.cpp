@@ -6,7 +6,6 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/cat.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/stack.h>
@@ -51,41 +50,21 @@ void EdgeGraph::set_candidates(const Candidates &candidates)
 {
   num_atoms_ = int64_t(candidates.rows.size());
   num_owned_ = candidates.num_owned;
-  candidate_receivers_ = index_tensor(candidates.receivers, device_);
-  candidate_senders_ = index_tensor(candidates.senders, device_);
+  candidates_ = {candidates.pairs.receivers.to(device_), candidates.pairs.senders.to(device_)};
   rows_ = index_tensor(candidates.rows, device_);
   atomic_numbers_ = index_tensor(
       by_row(candidates.atomic_numbers, candidates.rows, candidates.num_rows), device_);
   has_remote_ = candidates.num_rows > num_owned_;
-  if (has_remote_) put_inner_first();
-}
-
-// Messages along edges between owned atoms are computed while rows of remote ones travel.
-void EdgeGraph::put_inner_first()
-{
-  const at::NoGradGuard no_grad;
-  const auto is_inner = rows_.index_select(0, candidate_senders_).lt(num_owned_);
-  const auto order =
-      at::cat({is_inner.nonzero().squeeze(1), is_inner.logical_not().nonzero().squeeze(1)});
-  candidate_receivers_ = candidate_receivers_.index_select(0, order);
-  candidate_senders_ = candidate_senders_.index_select(0, order);
 }
 
 void EdgeGraph::update(const at::Tensor &positions)
 {
   const at::NoGradGuard no_grad;
-  const auto differences = positions.index_select(0, candidate_senders_) -
-                           positions.index_select(0, candidate_receivers_);
-  const auto squares = differences.square().sum(1);
-  const auto within = (squares < cutoff_ * cutoff_).nonzero().squeeze(1);
-  receiver_atoms_ = candidate_receivers_.index_select(0, within);
-  sender_atoms_ = candidate_senders_.index_select(0, within);
-  receivers_ = rows_.index_select(0, receiver_atoms_);
-  senders_ = rows_.index_select(0, sender_atoms_);
+  edges_.select(candidates_, positions, cutoff_);
+  receivers_ = rows_.index_select(0, edges_.pairs.receivers);
+  senders_ = rows_.index_select(0, edges_.pairs.senders);
   num_inner_ = has_remote_ ? senders_.lt(num_owned_).sum().item<int64_t>() : -1;
-  exact_vectors_ = differences.index_select(0, within);
-  vectors_ = exact_vectors_.to(dtype_);
-  coincident_ = squares.eq(0.0).sum();
+  vectors_ = edges_.vectors.to(dtype_);
   if (num_edges() > num_owned_ * max_neighbors_) {
     refuse_crowd("they have " + std::to_string(num_edges() / num_owned_) + " on average");
   }
@@ -97,7 +76,7 @@ at::Tensor EdgeGraph::extremes() const
   const auto one = at::ones({1}, receivers_.options());
   auto neighbors = at::zeros({std::max(num_owned_, int64_t(1))}, receivers_.options());
   neighbors.index_add_(0, receivers_, one.expand({num_edges()}));
-  return at::stack({coincident_, neighbors.max()}).to(at::kDouble);
+  return at::stack({edges_.coincident, neighbors.max()}).to(at::kDouble);
 }
 
 void EdgeGraph::check(double coincident, double neighbors) const
@@ -123,29 +102,28 @@ void EdgeGraph::refuse_crowd(const std::string &found) const
 at::Tensor EdgeGraph::forces(const at::Tensor &gradients) const
 {
   auto forces = at::zeros({num_atoms_, 3}, gradients.options());
-  add_rows(forces, receiver_atoms_, gradients);
-  return add_rows(forces, sender_atoms_, -gradients);
+  add_rows(forces, edges_.pairs.receivers, gradients);
+  return add_rows(forces, edges_.pairs.senders, -gradients);
 }
 
 at::Tensor EdgeGraph::virial(const at::Tensor &gradients) const
 {
-  return -exact_vectors_.t().matmul(gradients);
+  return -edges_.vectors.t().matmul(gradients);
 }
 
 at::Tensor EdgeGraph::atom_virials(const at::Tensor &gradients) const
 {
-  const auto halves = -0.5 * exact_vectors_.unsqueeze(2) * gradients.unsqueeze(1);
+  const auto halves = -0.5 * edges_.vectors.unsqueeze(2) * gradients.unsqueeze(1);
   auto virials = at::zeros({num_atoms_, 3, 3}, gradients.options());
-  add_rows(virials, receiver_atoms_, halves);
-  return add_rows(virials, sender_atoms_, halves);
+  add_rows(virials, edges_.pairs.receivers, halves);
+  return add_rows(virials, edges_.pairs.senders, halves);
 }
 
 double EdgeGraph::memory_usage() const
 {
-  double bytes = 0.0;
-  for (const auto &tensor :
-       {candidate_receivers_, candidate_senders_, rows_, atomic_numbers_, receiver_atoms_,
-        sender_atoms_, exact_vectors_, vectors_, senders_, receivers_}) {
+  double bytes = edges_.bytes();
+  for (const auto &tensor : {candidates_.receivers, candidates_.senders, rows_, atomic_numbers_,
+                             vectors_, senders_, receivers_}) {
     if (tensor.defined()) bytes += double(tensor.nbytes());
   }
   return bytes;

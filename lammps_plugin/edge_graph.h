@@ -4,6 +4,8 @@
 #ifndef UMA_EDGE_GRAPH_H
 #define UMA_EDGE_GRAPH_H
 
+#include "edge_selection.h"
+
 #include <ATen/core/Tensor.h>
 #include <cstdint>
 #include <string>
@@ -18,9 +20,9 @@ class EdgeGraph {
  public:
   // Pairs that may come within the cutoff, and for each of LAMMPS's atoms its row.
   struct Candidates {
-    std::vector<int64_t> receivers, senders;    // LAMMPS's indices
-    std::vector<int64_t> rows;                  // of each of LAMMPS's atoms, -1 if it has none
-    std::vector<int64_t> atomic_numbers;        // of each of LAMMPS's atoms
+    Pairs pairs;                            // in the host's memory; inner ones first
+    std::vector<int64_t> rows;              // of each of LAMMPS's atoms, -1 if it has none
+    std::vector<int64_t> atomic_numbers;    // of each of LAMMPS's atoms
     int64_t num_owned = 0, num_rows = 0;
   };
 
@@ -59,7 +61,6 @@ class EdgeGraph {
   double memory_usage() const;
 
  private:
-  void put_inner_first();
   [[noreturn]] void refuse_crowd(const std::string &found) const;
 
   at::Device device_;
@@ -68,11 +69,9 @@ class EdgeGraph {
   int64_t max_neighbors_;
   int64_t num_atoms_ = 0, num_owned_ = 0, num_inner_ = -1;
   bool has_remote_ = false;
-  at::Tensor candidate_receivers_, candidate_senders_;    // LAMMPS's indices
+  Pairs candidates_;
   at::Tensor rows_, atomic_numbers_;
-  at::Tensor receiver_atoms_, sender_atoms_;    // of the edges, LAMMPS's indices
-  at::Tensor exact_vectors_;                    // float64
-  at::Tensor coincident_;                       // number of pairs of atoms at the same position
+  EdgeSelection edges_;
   at::Tensor vectors_, senders_, receivers_;
 };
 

@@ -8,6 +8,7 @@
 #include "committee.h"
 #include "left_out_pairs.h"
 #include "node.h"
+#include "node_ranks.h"
 #include "options.h"
 
 #include "atom.h"
@@ -154,9 +155,8 @@ void PairUMA::load(const std::string &file)
   uma::all_or_none(lmp, [&] { placement = uma::place(*state->node, state->options.device); });
   uma::all_or_none(lmp, [&] {
     const uma::Threads threads(placement.threads, comm->nthreads);
-    uma::one_of_node_first(world, [&] {
-      state->potential = std::make_unique<uma::Committee>(files, state->options, placement);
-    });
+    const auto node = std::make_shared<uma::NodeRanks>(world);
+    state->potential = std::make_unique<uma::Committee>(files, state->options, placement, node);
   });
   state->potential->connect(world);
 }
@@ -250,7 +250,8 @@ void PairUMA::plan_edges()
   state->rows.number(*atom, comm->me, uma::LeftOutPairs(lmp).absent_groups());
   comm->forward_comm(this);
   count_atoms();
-  state->potential->set_candidates(state->rows.candidates(*atom, *list), state->rows.owners());
+  state->potential->set_candidates(state->rows.candidates(*atom, *list, comm->me),
+                                   state->rows.owners());
   state->planned = neighbor->lastcall;
   state->planned_atoms = atom->nlocal + atom->nghost;
 }

@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <climits>
 #include <cstdlib>
-#include <exception>
 #include <stdexcept>
 #include <string>
 
@@ -87,24 +86,6 @@ Threads::Threads(int ours, int theirs) : theirs_(theirs)
 Threads::~Threads()
 {
   set_threads(theirs_);
-}
-
-void one_of_node_first(MPI_Comm world, const std::function<void()> &work)
-{
-  MPI_Comm node;
-  MPI_Comm_split_type(world, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node);
-  int rank = 0;
-  MPI_Comm_rank(node, &rank);
-  std::exception_ptr failure;
-  try {
-    if (rank == 0) work();
-  } catch (...) {
-    failure = std::current_exception();
-  }
-  MPI_Barrier(node);
-  MPI_Comm_free(&node);
-  if (failure) std::rethrow_exception(failure);
-  if (rank != 0) work();
 }
 
 }    // namespace uma

@@ -8,8 +8,6 @@
 #include "options.h"
 
 #include <c10/core/Device.h>
-#include <functional>
-#include <mpi.h>
 
 namespace uma {
 
@@ -35,10 +33,6 @@ class Threads {
  private:
   int theirs_;
 };
-
-// Collective over 'world': one rank of each node works before the others of its node do, so that
-// it alone reads from disk what they all need, and they find it in memory. Throws what work does.
-void one_of_node_first(MPI_Comm world, const std::function<void()> &work);
 
 }    // namespace uma
 

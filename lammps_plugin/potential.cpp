@@ -100,10 +100,12 @@ void check_precision(const Options &options, const ScriptedModel &model, bool ke
 
 }    // namespace
 
-Potential::Potential(const std::string &file, const Options &options, Placement placement) :
+Potential::Potential(const std::string &file, const Options &options, Placement placement,
+                     std::shared_ptr<const NodeRanks> node) :
     options_(options),
     placement_(placement),
-    model_(file, placement.device, options.trust),
+    node_(std::move(node)),
+    model_(file, placement.device, options.trust, node_),
     graph_(placement.device, model_.dtype(), model_.metadata().cutoff,
            model_.metadata().max_neighbors),
     plan_(options.recompute, options.chunk, model_.num_layers(), placement.device,
@@ -156,14 +158,19 @@ void Potential::merge(const std::vector<int64_t> &counts)
   auto per_number = at::zeros({model_.max_num_elements()}, at::kLong);
   for (size_t z = 0; z < counts.size(); z++) per_number[int64_t(z)] = counts[z];
   model_.merge(per_number, *options_.charge, *options_.spin);
+  node_->together([this] { make_stages(); });
+  merges_.seconds +=
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  merges_.count++;
+}
+
+void Potential::make_stages()
+{
   if (options_.engine == EngineChoice::Portable || !obstacle(model_).empty()) {
     stages_ = std::make_unique<PortableStages>(model_);
   } else {
     stages_ = kernels::Stages::make(model_.weights(), "", options_.precision, options_.graphs);
   }
-  merges_.seconds +=
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  merges_.count++;
 }
 
 void Potential::check_composition(const std::vector<int64_t> &counts) const
@@ -199,7 +206,8 @@ std::string Potential::formula(const std::vector<int64_t> &counts) const
 void Potential::set_candidates(EdgeGraph::Candidates candidates, const std::vector<Owner> &owners)
 {
   std::vector<char> needed(owners.size(), 0);
-  for (const int64_t sender : candidates.senders) needed[sender] = 1;
+  const int *sender = candidates.pairs.senders.data_ptr<int>();
+  for (int64_t k = 0; k < candidates.pairs.size(); k++) needed[sender[k]] = 1;
   candidates.rows = exchange_->plan(owners, needed, candidates.num_owned);
   candidates.num_rows = candidates.num_owned + exchange_->num_remote();
   graph_.set_candidates(candidates);

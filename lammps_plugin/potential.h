@@ -36,8 +36,9 @@ struct Result {
 
 class Potential {
  public:
-  // Throws std::runtime_error when the file or the device cannot serve.
-  Potential(const std::string &file, const Options &options, Placement placement);
+  // Collective over the node. Throws std::runtime_error when the file or the device cannot serve.
+  Potential(const std::string &file, const Options &options, Placement placement,
+            std::shared_ptr<const NodeRanks> node);
 
   const Metadata &metadata() const { return model_.metadata(); }
   // Atomic number of an element's symbol. Throws std::runtime_error for elements not known.
@@ -46,8 +47,8 @@ class Potential {
   // Collective: sets up the exchange of rows between ranks.
   void connect(MPI_Comm world);
 
-  // Sets how many atoms of each atomic number the whole system has. Throws std::runtime_error
-  // on every rank alike when the model cannot serve them.
+  // Collective over the node: sets how many atoms of each atomic number the whole system has.
+  // Throws std::runtime_error on all of its ranks when the model cannot serve them.
   void set_composition(const std::vector<int64_t> &counts);
 
   // Collective, after re-neighboring: 'candidates' without rows, and who owns each of LAMMPS's
@@ -84,6 +85,7 @@ class Potential {
 
  private:
   void merge(const std::vector<int64_t> &counts);
+  void make_stages();
   at::Tensor on_device(const double *positions, int64_t num_atoms);
   Result evaluate_graph(const double *positions, int64_t num_atoms, bool with_atom_virials);
   Result read(const Evaluation &evaluation, int64_t num_atoms, bool with_atom_virials) const;
@@ -96,6 +98,7 @@ class Potential {
 
   Options options_;
   Placement placement_;
+  std::shared_ptr<const NodeRanks> node_;
   ScriptedModel model_;
   EdgeGraph graph_;
   std::unique_ptr<HaloExchange> exchange_;

@@ -3,15 +3,19 @@
 #include "scripted_model.h"
 
 #include "archive_checksums.h"
+#include "host_memory.h"
 #include "scripted_code.h"
 
 #include "json.h"
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/zeros.h>
 #include <cmath>
+#include <exception>
 #include <filesystem>
+#include <sstream>
 #include <stdexcept>
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/python/update_graph_executor_opt.h>
@@ -103,7 +107,7 @@ Metadata parse_metadata(const std::string &file, const std::string &text)
   }
 }
 
-Metadata load_metadata(const std::string &file)
+std::string read_checked_record(const std::string &file)
 {
   if (!std::filesystem::is_regular_file(file)) {
     throw std::runtime_error("pair_coeff: FILE must be a model written by 'uma-md export', but "
@@ -112,7 +116,7 @@ Metadata load_metadata(const std::string &file)
   }
   const auto changed = or_refuse(file, [&] { return member_with_wrong_checksum(file); });
   if (!changed.empty()) refuse(file, "has changed since it was written (" + changed + ")");
-  return parse_metadata(file, or_refuse(file, [&] { return read_record(file); }));
+  return or_refuse(file, [&] { return read_record(file); });
 }
 
 [[noreturn]] void refuse_code(const std::string &file, const std::string &found)
@@ -123,20 +127,24 @@ Metadata load_metadata(const std::string &file)
       "rights, by 'pair_style uma trust yes'");
 }
 
+bool is_expert(const std::string &name)
+{
+  return name.ends_with(".experts");
+}
+
 // The experts stay on the host: only merging reads them, and they would take twenty times the
 // memory of the merged weights. The code of older files cannot merge across devices.
 void move_to(torch::jit::Module &module, at::Device device)
 {
   if (device.is_cpu()) return;
   const bool on_host = module.hasattr("experts_on_host");
-  const auto is_expert = [](const std::string &name) { return name.ends_with(".experts"); };
   for (const auto &[name, parameter] : module.named_parameters()) {
     if (!(on_host && is_expert(name))) parameter.set_data(parameter.to(device));
   }
   for (const auto &[name, buffer] : module.named_buffers()) buffer.set_data(buffer.to(device));
 }
 
-torch::jit::Module load(const std::string &file, at::Device device, bool trusted)
+torch::jit::Module load(const std::string &file, bool trusted)
 {
   if (!trusted) {
     const auto found = or_refuse(file, [&] { return run_by_loading(file); });
@@ -147,17 +155,59 @@ torch::jit::Module load(const std::string &file, at::Device device, bool trusted
     const auto found = or_refuse(file, [&] { return disallowed_operator(module); });
     if (!found.empty()) refuse_code(file, "with the operator " + found);
   }
-  move_to(module, device);
   return module;
+}
+
+// The module as a file without experts, which only merging reads. It keeps its own.
+std::string without_experts(const torch::jit::Module &module)
+{
+  std::vector<std::pair<at::Tensor, at::Tensor>> kept;
+  for (const auto &[name, parameter] : module.named_parameters()) {
+    if (!is_expert(name)) continue;
+    kept.emplace_back(parameter, parameter.tensor_data());
+    parameter.set_data(at::empty({0}, parameter.options()));
+  }
+  std::ostringstream file;
+  std::exception_ptr failure;
+  try {
+    module.save(file);
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  for (const auto &[parameter, experts] : kept) parameter.set_data(experts);
+  if (failure) std::rethrow_exception(failure);
+  return file.str();
+}
+
+// Reads a file on the first rank of a node, and gives it to the others.
+torch::jit::Module load(const std::string &file, bool trusted, const NodeRanks &node,
+                        Metadata &metadata)
+{
+  torch::jit::Module module;
+  std::string record, archive;
+  node.first_does([&] {
+    record = read_checked_record(file);
+    metadata = parse_metadata(file, record);
+    module = load(file, trusted);
+    if (node.size() > 1) archive = without_experts(module);
+  });
+  node.share(record);
+  node.share(archive);
+  if (node.is_first()) return module;
+  metadata = parse_metadata(file, record);
+  std::istringstream stream(archive);
+  return torch::jit::load(stream, at::kCPU);
 }
 
 }    // namespace
 
-ScriptedModel::ScriptedModel(const std::string &file, at::Device device, bool trusted) :
+ScriptedModel::ScriptedModel(const std::string &file, at::Device device, bool trusted,
+                             std::shared_ptr<const NodeRanks> node) :
     device_(device),
-    metadata_(load_metadata(file))
+    node_(std::move(node))
 {
-  module_ = std::make_unique<torch::jit::Module>(load(file, device, trusted));
+  module_ = std::make_unique<torch::jit::Module>(load(file, trusted, *node_, metadata_));
+  move_to(*module_, device);
   module_->eval();
   for (auto parameter : module_->parameters()) parameter.set_requires_grad(false);
   dtype_ = metadata_.dtype == "float64" ? at::kDouble : at::kFloat;
@@ -187,7 +237,21 @@ void ScriptedModel::merge(const at::Tensor &counts, int64_t charge, int64_t spin
 {
   const at::NoGradGuard no_grad;
   const torch::jit::GraphOptimizerEnabledGuard plain(false);
-  module_->get_method("merge")({counts, charge, spin});
+  node_->first_does([&] { module_->get_method("merge")({counts, charge, spin}); });
+  if (node_->size() > 1) share_merged();
+}
+
+// Merging sets buffers, and nothing else.
+void ScriptedModel::share_merged()
+{
+  std::vector<at::Tensor> merged;
+  node_->first_does([&] {
+    for (const auto &buffer : module_->buffers()) merged.push_back(on_host(buffer));
+  });
+  node_->share(merged);
+  if (node_->is_first()) return;
+  size_t k = 0;
+  for (auto buffer : module_->buffers()) buffer.set_data(merged[k++].to(device_));
 }
 
 bool ScriptedModel::has_weights() const

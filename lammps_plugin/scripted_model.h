@@ -4,6 +4,8 @@
 #ifndef UMA_SCRIPTED_MODEL_H
 #define UMA_SCRIPTED_MODEL_H
 
+#include "node_ranks.h"
+
 #include "kernels/stages.h"
 
 #include <ATen/core/Tensor.h>
@@ -35,9 +37,11 @@ struct Metadata {
 
 class ScriptedModel {
  public:
+  // Collective over the node, whose first rank reads the file; the others get it without experts.
   // Throws std::runtime_error with a sentence when the file cannot serve. Runs none of its code
   // unless 'uma-md export' wrote it, or the user trusts it.
-  ScriptedModel(const std::string &file, at::Device device, bool trusted);
+  ScriptedModel(const std::string &file, at::Device device, bool trusted,
+                std::shared_ptr<const NodeRanks> node);
   ~ScriptedModel();
 
   const Metadata &metadata() const { return metadata_; }
@@ -49,7 +53,8 @@ class ScriptedModel {
   int64_t num_balanced() const { return num_balanced_; }
   int64_t max_num_elements() const { return max_num_elements_; }
 
-  // Number of atoms of the whole system per atomic number: before any stage, and when it changes.
+  // Collective over the node, whose first rank merges. counts: number of atoms of the whole system
+  // per atomic number. Before any stage, and when these change.
   void merge(const at::Tensor &counts, int64_t charge, int64_t spin);
 
   // Whether the file hands out its weights, as those of older versions do not.
@@ -74,8 +79,10 @@ class ScriptedModel {
  private:
   at::Tensor call(const char *method, std::vector<c10::IValue> arguments);
   at::Tensor one_system(const at::Tensor &x) const;
+  void share_merged();
 
   at::Device device_;
+  std::shared_ptr<const NodeRanks> node_;
   std::unique_ptr<torch::jit::Module> module_;
   Metadata metadata_;
   at::ScalarType dtype_ = at::kFloat;

@@ -25,8 +25,9 @@ from uma_md.options import RunOptions
 from uma_md.potential import Potential
 from uma_md.ranks.agreement import Ranks
 from uma_md.ranks.halo_exchange import MPIExchange, plan_halo
+from uma_md.ranks.node_networks import load_together
 from uma_md.ranks.placement import place
-from uma_md.ranks.spatial import SpatialEvaluator, load_in_turn
+from uma_md.ranks.spatial import SpatialEvaluator
 from uma_md.system import System
 
 WORLD = MPI.COMM_WORLD
@@ -132,9 +133,8 @@ def beads():
     with ranks.together():
         where = place(ranks, "cpu")
         options = RunOptions(dtype="float64")
-        potential = load_in_turn(
-            ranks, where, lambda: Potential(model("tiny-1p2p1"), "omol", options, where.device)
-        )
+        given = model("tiny-1p2p1"), "omol", options, where.device, where.sharers
+        potential = load_together(ranks, lambda networks: Potential(*given, networks))
     systems = [System(a.positions, a.cell.array, a.pbc, a.numbers) for a in bead_atoms()]
     potential.merge(systems[0].atomic_numbers, 0, 1)
     spatial = SpatialEvaluator(ranks, potential)

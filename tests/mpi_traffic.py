@@ -14,8 +14,9 @@ from uma_md.committee import members_of
 from uma_md.options import RunOptions
 from uma_md.potential import Potential
 from uma_md.ranks.agreement import Ranks
+from uma_md.ranks.node_networks import load_together
 from uma_md.ranks.placement import place
-from uma_md.ranks.spatial import SpatialEvaluator, load_in_turn
+from uma_md.ranks.spatial import SpatialEvaluator
 from uma_md.ranks.traffic import load_of
 from uma_md.system import System
 
@@ -91,8 +92,8 @@ def loaded(ranks: Ranks, variant: str, dtype: str) -> Potential:
     """A model on all ranks."""
     with ranks.together():
         where = place(ranks, "cpu")
-        what = model(variant), "omol", RunOptions(dtype=dtype), where.device
-        return load_in_turn(ranks, where, lambda: Potential(*what))
+        what = model(variant), "omol", RunOptions(dtype=dtype), where.device, where.sharers
+        return load_together(ranks, lambda networks: Potential(*what, networks))
 
 
 def exchanges():

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from mpi4py import MPI
 
     from uma_md.files.metadata import Metadata
+    from uma_md.networks import Networks
     from uma_md.ranks.agreement import Ranks
     from uma_md.ranks.following import SpatialFollower
 
@@ -130,15 +131,15 @@ class UMACalculator(Calculator):
         ranks, name = self._ranks, self._options.device
         placement = place(ranks, name) if ranks else Placement(pick_device(name))
 
-        def load() -> AnyShared:
+        def load(networks: Networks | None = None) -> AnyShared:
             where = placement.device, placement.sharers
-            return load_shared(self._model, task, self._options, *where)
+            return load_shared(self._model, task, self._options, *where, networks)
 
         if ranks is None:
             return load()
-        from uma_md.ranks.spatial import load_in_turn
+        from uma_md.ranks.node_networks import load_together
 
-        return load_in_turn(ranks, placement, load)
+        return load_together(ranks, load)
 
     def __getstate__(self) -> dict[str, Any]:
         """What a pickle holds.
@@ -255,6 +256,7 @@ class UMACalculator(Calculator):
         """Check a structure and evaluate it."""
         system = system_of(atoms)
         serves = self._check_same(atoms, system)
+        self._merge_on_ranks(atoms)
         with self._spatial.step(serves) if self._spatial is not None else nullcontext():
             check_geometry(*system[:3])
             charge, spin = check_charge_spin(*self._stated(atoms))
@@ -275,6 +277,17 @@ class UMACalculator(Calculator):
             results.update(standard_deviations(found, atoms.cell))
         self._computed_for = charge, spin
         return results
+
+    def _merge_on_ranks(self, atoms: Atoms) -> None:
+        """Merge for a structure that all ranks have, where one of a node does it for the others.
+
+        This ends in an agreement, as must come before the ranks' step. There it would be too late.
+        """
+        stated = self._stated(atoms)
+        if self._ranks is None or self._potential.is_merged_for(atoms.numbers, *stated):
+            return
+        check_geometry(atoms.positions, atoms.cell.array, atoms.pbc)
+        self._potential.merge(atoms.numbers, *check_charge_spin(*stated))
 
     def _warn(self, atoms: Atoms) -> None:
         """Say once, on one rank, what of a structure is not read."""

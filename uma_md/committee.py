@@ -18,6 +18,7 @@ import torch
 from uma_md.files.metadata import Metadata
 from uma_md.graph import Graph
 from uma_md.memory import BatchLimit
+from uma_md.networks import Networks
 from uma_md.options import RunOptions
 from uma_md.potential import Potential
 from uma_md.properties import Properties
@@ -102,6 +103,12 @@ class Committee(Generic[Member]):
         """Fit all members to a system, as ``Potential.merge``."""
         for member in self.members:
             member.merge(atomic_numbers, charge, spin)
+
+    def is_merged_for(
+        self, atomic_numbers: Sequence[int] | np.ndarray, charge: int, spin: int
+    ) -> bool:
+        """Whether all members are fitted to a system."""
+        return all(member.is_merged_for(atomic_numbers, charge, spin) for member in self.members)
 
     def fit_of(self, atomic_numbers: np.ndarray, charge: int, spin: int) -> tuple[bytes, int, int]:
         """What the members are fitted to: equal where one fit serves both systems."""
@@ -198,23 +205,26 @@ def load_potential(
     options: RunOptions,
     device: torch.device,
     sharers: int = 1,
+    networks: Networks | None = None,
 ) -> AnyPotential:
     """Load a ``Potential``, or a committee of them, whose members share the memory."""
-    members = load_members(Potential, models, task, options, device, sharers)
+    members = load_members(Potential, models, task, options, device, sharers, networks)
     return Committee(members, listed(models), options) if is_committee(models) else members[0]
 
 
 def load_members(
-    kind: Callable[[Model, str | None, RunOptions, torch.device, int], Member],
+    kind: Callable[[Model, str | None, RunOptions, torch.device, int, Networks | None], Member],
     models: Models,
     task: str | None,
     options: RunOptions,
     device: torch.device,
     sharers: int,
+    networks: Networks | None,
 ) -> list[Member]:
     """Load potentials of a kind for the models, one or several, which share the memory."""
     names = listed(models)
-    return [kind(name, task, options, device, sharers * len(names)) for name in names]
+    sharers *= len(names)
+    return [kind(name, task, options, device, sharers, networks) for name in names]
 
 
 def members_of(potential: AnyPotential) -> tuple[Potential, ...]:

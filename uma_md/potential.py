@@ -13,8 +13,9 @@ from torch.profiler import record_function
 from uma_md.evaluator import Evaluation, Evaluator
 from uma_md.exchange import Exchange, LocalExchange
 from uma_md.graph import Graph
-from uma_md.loading import DTYPES, counts_tensor, load_model
+from uma_md.loading import DTYPES, counts_tensor
 from uma_md.memory import BatchLimit, MemoryPlanner
+from uma_md.networks import Networks, OwnNetworks
 from uma_md.options import RunOptions
 from uma_md.precision import check_precision, products
 from uma_md.properties import Properties, atomic_forces, read, virials
@@ -37,6 +38,8 @@ class Potential:
         Where it computes.
     sharers
         Ranks that share the device's memory, this one included.
+    networks
+        What loads and merges; this process alone if not given.
 
     Attributes
     ----------
@@ -60,11 +63,11 @@ class Potential:
         options: RunOptions,
         device: torch.device,
         sharers: int = 1,
+        networks: Networks | None = None,
     ) -> None:
         self.device = device
-        self.network, self.metadata = load_model(
-            model, task, options.dtype, device, trust_code=options.trust_code
-        )
+        self._networks = networks or OwnNetworks()
+        self.network, self.metadata = self._networks.load(model, task, options, device)
         where = device, self.metadata.bytes_per_edge
         stages = make_stages(
             self.network, options.engine, *where, options.precision, options.graphs
@@ -91,22 +94,31 @@ class Potential:
     def merge(self, atomic_numbers: Sequence[int] | np.ndarray, charge: int, spin: int) -> None:
         """Fit the network to a system, unless it is the one that it is fitted to.
 
+        Collective where ``networks`` is.
+
         Raises
         ------
         ValueError
             When the model does not know an element, or is merged for another system.
         """
-        system = count_elements(atomic_numbers), charge, spin
-        if self._merged_for == system:
+        if self.is_merged_for(atomic_numbers, charge, spin):
             return
+        system = count_elements(atomic_numbers), charge, spin
         self.metadata.check_elements(atomic_numbers)
         self.metadata.check_system(*system)
         self._merged_for = None
         with torch.no_grad(), products("float32"):
             table = counts_tensor(system[0], self.network.max_num_elements)
-            self.network.merge(table, charge, spin)
+            self._networks.merge(self.network, table, charge, spin)
             self._evaluator.stages.merge()
+        self._networks.agree()
         self._merged_for = system
+
+    def is_merged_for(
+        self, atomic_numbers: Sequence[int] | np.ndarray, charge: int, spin: int
+    ) -> bool:
+        """Whether the network is fitted to a system."""
+        return self._merged_for == (count_elements(atomic_numbers), charge, spin)
 
     def fit_of(self, atomic_numbers: np.ndarray, charge: int, spin: int) -> tuple[bytes, int, int]:
         """What the network is fitted to for a system: equal where one fit serves both systems.

@@ -15,6 +15,7 @@ import torch
 
 from uma_md.committee import Committee, Model, Models, is_committee, listed, load_members
 from uma_md.files.metadata import Metadata
+from uma_md.networks import Networks
 from uma_md.options import RunOptions
 from uma_md.potential import Potential
 from uma_md.ranks.placement import pick_device
@@ -31,7 +32,7 @@ class SharedPotential(Potential):
 
     Parameters
     ----------
-    model, task, options, device, sharers
+    model, task, options, device, sharers, networks
         As for ``Potential``.
 
     Attributes
@@ -47,8 +48,9 @@ class SharedPotential(Potential):
         options: RunOptions,
         device: torch.device,
         sharers: int = 1,
+        networks: Networks | None = None,
     ) -> None:
-        super().__init__(model, task, options, device, sharers)
+        super().__init__(model, task, options, device, sharers, networks)
         self.lock = threading.RLock()
         self._recipe = _everywhere(model), options
         _IN_USE.add(self)
@@ -104,9 +106,10 @@ def load_shared(
     options: RunOptions,
     device: torch.device,
     sharers: int = 1,
+    networks: Networks | None = None,
 ) -> AnyShared:
     """Load a ``SharedPotential``, or a committee of them, with its arguments."""
-    members = load_members(SharedPotential, models, task, options, device, sharers)
+    members = load_members(SharedPotential, models, task, options, device, sharers, networks)
     return SharedCommittee(members, listed(models), options) if is_committee(models) else members[0]
 
 

@@ -17,8 +17,9 @@ from uma_md.committee import AnyPotential, Committee, Models, load_potential
 from uma_md.files.metadata import Metadata
 from uma_md.properties import Properties, from_rows, in_rows
 from uma_md.ranks.agreement import Ranks, wait_for
+from uma_md.ranks.node_networks import load_together
 from uma_md.ranks.placement import place
-from uma_md.ranks.spatial import SpatialEvaluator, load_in_turn
+from uma_md.ranks.spatial import SpatialEvaluator
 
 WAKE = 1  # tag
 
@@ -67,7 +68,7 @@ class RankedEngine:
 
             def loader(task: str | None) -> AnyPotential:
                 chosen = model, task, options, placement.device, placement.sharers
-                return load_in_turn(self._world, placement, lambda: load_potential(*chosen))
+                return load_together(self._world, lambda nets: load_potential(*chosen, nets))
 
         assert atoms is not None
         self._numbers, self._pbc = atoms.numbers, atoms.pbc

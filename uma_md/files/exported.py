@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +78,24 @@ class ScriptedModel:
 
     def __init__(self, module: torch.jit.ScriptModule) -> None:
         self._module = module
+
+    def __getstate__(self) -> bytes:
+        """What a pickle holds: the module as a file."""
+        file = io.BytesIO()
+        torchscript.save(self._module, file, {})
+        return file.getvalue()
+
+    def __setstate__(self, state: bytes) -> None:
+        """Load the module, onto the CPU."""
+        self._module = torchscript.load(io.BytesIO(state))
+
+    def named_parameters(self) -> Iterator[tuple[str, torch.nn.Parameter]]:
+        """Parameters and their names."""
+        return self._module.named_parameters()
+
+    def named_buffers(self, *, remove_duplicate: bool = True) -> Iterator[tuple[str, torch.Tensor]]:
+        """Tensors that are no parameters, and their names."""
+        return self._module.named_buffers(remove_duplicate=remove_duplicate)
 
     @property
     def num_layers(self) -> int:

@@ -8,6 +8,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 
 import torch
@@ -29,13 +30,15 @@ def script(module: torch.nn.Module) -> torch.jit.ScriptModule:
         return torch.jit.script(module)
 
 
-def save(scripted: torch.jit.ScriptModule, path: Path, extra_files: Mapping[str, str]) -> None:
+def save(
+    scripted: torch.jit.ScriptModule, target: Path | BytesIO, extra_files: Mapping[str, str]
+) -> None:
     """Write a compiled module and further files into one archive."""
     with without_advice():
-        torch.jit.save(scripted, str(path), _extra_files=dict(extra_files))
+        torch.jit.save(scripted, _opened(target), _extra_files=dict(extra_files))
 
 
-def load(path: Path) -> torch.jit.ScriptModule:
+def load(source: Path | BytesIO) -> torch.jit.ScriptModule:
     """Read a compiled module onto the CPU.
 
     Raises
@@ -46,7 +49,11 @@ def load(path: Path) -> torch.jit.ScriptModule:
         Where torch does not support TorchScript.
     """
     with without_advice():
-        return torch.jit.load(str(path), map_location="cpu")
+        return torch.jit.load(_opened(source), map_location="cpu")
+
+
+def _opened(file: Path | BytesIO) -> str | BytesIO:
+    return file if isinstance(file, BytesIO) else str(file)
 
 
 @contextmanager

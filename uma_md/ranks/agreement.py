@@ -34,8 +34,10 @@ KINDS: tuple[type[Exception], ...] = (
 EAGER = 1e-3  # seconds of looking for a message without rest, then with
 REST = 5e-5
 
-# Each communicator keeps its duplicate: MPI libraries have no more than about 2000 in all.
+# Each communicator keeps its duplicate: MPI libraries have no more than about 2000 in all. The
+# duplicate keeps that of the node's ranks.
 _DUPLICATE = MPI.Comm.Create_keyval(delete_fn=lambda comm, key, duplicate: duplicate.Free())
+_NODE = MPI.Comm.Create_keyval(delete_fn=lambda comm, key, node: node.Free())
 
 
 class Ranks:
@@ -78,6 +80,16 @@ class Ranks:
         self.size: int = self.comm.Get_size()
         self._is_together = False
         self._interrupts = Interrupts()
+
+    def node(self) -> MPI.Intracomm:
+        """Those of the ranks that share this one's memory. Collective, within ``together`` only."""
+        node = self.comm.Get_attr(_NODE)
+        if node is None:
+            self.agree()
+            node = self.comm.Split_type(MPI.COMM_TYPE_SHARED)
+            self.comm.Set_attr(_NODE, node)
+        assert isinstance(node, MPI.Intracomm)
+        return node
 
     def agree(self) -> None:
         """Go on when all ranks do. Collective, within ``together`` only."""

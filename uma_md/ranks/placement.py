@@ -158,15 +158,12 @@ def _identities(device: torch.device) -> list[str]:
 
 def _survey(ranks: Ranks, mine: list[str]) -> _Node:
     """What the ranks of this rank's node have."""
-    from mpi4py import MPI
-
     here = usable_cores(), mine
+    node = ranks.node()
     ranks.agree()
-    node = ranks.comm.Split_type(MPI.COMM_TYPE_SHARED)
-    rank, found = node.Get_rank(), node.allgather(here)
-    node.Free()
+    found = node.allgather(here)
     cores = len(set().union(*(cores for cores, _ in found)))
-    return _Node(rank, cores, [visible for _, visible in found])
+    return _Node(node.Get_rank(), cores, [visible for _, visible in found])
 
 
 def usable_cores() -> set[int]:

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 from torch.profiler import record_function
@@ -17,11 +17,8 @@ from uma_md.properties import Properties, atomic_forces, read, virials
 from uma_md.ranks.agreement import Ranks
 from uma_md.ranks.decomposition import Part, assign_owners
 from uma_md.ranks.halo_exchange import MPIExchange, Schedule, calls_of, plan_halo
-from uma_md.ranks.placement import Placement
 from uma_md.ranks.transfer import Call
 from uma_md.system import System, check_finite_results
-
-Loaded = TypeVar("Loaded", bound=AnyPotential)
 
 
 class Division(NamedTuple):
@@ -153,26 +150,3 @@ class SpatialEvaluator:
         shares = [part[-9 * systems :].reshape(-1, 3, 3) for part in parts]
         whole = np.sum(shares, axis=0)
         return Properties(rows[:, 0].copy(), rows[:, 1:].copy(), whole)
-
-
-def load_in_turn(ranks: Ranks, placement: Placement, load: Callable[[], Loaded]) -> Loaded:
-    """Load a model on all ranks, and check that it is the same.
-
-    One rank of a node reads the file first, the others when it is in the node's memory.
-    Collective, within ``ranks.together`` only.
-
-    Raises
-    ------
-    OSError, ValueError
-        As ``load`` says, or when ranks were given different models.
-    """
-    loaded = None
-    for first in (True, False):
-        if (placement.node_rank == 0) == first:
-            loaded = load()
-        ranks.agree()
-    assert loaded is not None
-    records = [member.metadata.to_json() for member in members_of(loaded)]
-    record = {"model or task": "\n".join(records)}
-    ranks.check_same("model", record, "give every rank the same file and task")
-    return loaded

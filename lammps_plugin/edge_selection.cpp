@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+#include "edge_selection.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/zeros.h>
+#include <algorithm>
+#include <array>
+#include <numeric>
+
+namespace uma {
+namespace {
+
+constexpr int64_t BLOCK = 8192;               // pairs that a thread looks at
+constexpr int64_t PASS = int64_t(1) << 23;    // pairs that a device looks at, at 100 bytes each
+
+using Vector = std::array<double, 3>;
+
+Vector between(const double *positions, int receiver, int sender)
+{
+  const double *from = positions + 3 * int64_t(receiver), *to = positions + 3 * int64_t(sender);
+  return {to[0] - from[0], to[1] - from[1], to[2] - from[2]};
+}
+
+double square_of(const Vector &v)
+{
+  return v[0] * v[0] + v[1] * v[1] + v[2] * v[2];
+}
+
+// Calls work(block, first pair, end) for blocks of pairs, which threads share out.
+template <class Work> void for_blocks(int64_t num_pairs, const Work &work)
+{
+  const int64_t blocks = (num_pairs + BLOCK - 1) / BLOCK;
+  at::parallel_for(0, blocks, 1, [&](int64_t first, int64_t end) {
+    for (int64_t block = first; block < end; block++)
+      work(block, block * BLOCK, std::min(num_pairs, (block + 1) * BLOCK));
+  });
+}
+
+}    // namespace
+
+at::Tensor Rows::take(int64_t number, const std::vector<int64_t> &row,
+                      const at::TensorOptions &options)
+{
+  int64_t width = 1;
+  for (const int64_t size : row) width *= size;
+  const int64_t needed = number * width;
+  if (!memory_.defined() || memory_.numel() < needed) {
+    const int64_t more = memory_.defined() ? needed / 8 : 0;
+    memory_ = at::Tensor();    // first free, then allocate
+    memory_ = at::empty({needed + more}, options);
+  }
+  std::vector<int64_t> shape = {number};
+  shape.insert(shape.end(), row.begin(), row.end());
+  return memory_.narrow(0, 0, needed).view(shape);
+}
+
+void EdgeSelection::select(const Pairs &candidates, const at::Tensor &positions, double cutoff)
+{
+  const double square = cutoff * cutoff;
+  if (positions.is_cpu()) {
+    const auto contiguous = positions.contiguous();
+    select_on_host(candidates, contiguous.data_ptr<double>(), square);
+  } else {
+    select_on_device(candidates, positions, square);
+  }
+}
+
+// Twice over the pairs: to count, and to write each block's edges where they belong.
+void EdgeSelection::select_on_host(const Pairs &candidates, const double *positions, double square)
+{
+  const int *receiver = candidates.receivers.data_ptr<int>();
+  const int *sender = candidates.senders.data_ptr<int>();
+  const int64_t num_pairs = candidates.size();
+  std::vector<int64_t> starts(size_t((num_pairs + BLOCK - 1) / BLOCK + 1), 0);
+  std::vector<int64_t> at_zero(starts.size(), 0);
+  for_blocks(num_pairs, [&](int64_t block, int64_t first, int64_t end) {
+    int64_t edges = 0, zeros = 0;
+    for (int64_t k = first; k < end; k++) {
+      const double found = square_of(between(positions, receiver[k], sender[k]));
+      edges += found < square;
+      zeros += found == 0.0;
+    }
+    starts[size_t(block) + 1] = edges;
+    at_zero[size_t(block)] = zeros;
+  });
+  std::partial_sum(starts.begin(), starts.end(), starts.begin());
+  pairs = {receivers_.take(starts.back(), {}, candidates.receivers.options()),
+           senders_.take(starts.back(), {}, candidates.senders.options())};
+  vectors = vectors_.take(starts.back(), {3}, at::kDouble);
+  coincident = at::full({}, std::accumulate(at_zero.begin(), at_zero.end(), int64_t(0)), at::kLong);
+  int *edge_receiver = pairs.receivers.data_ptr<int>(),
+      *edge_sender = pairs.senders.data_ptr<int>();
+  auto *edge_vector = reinterpret_cast<Vector *>(vectors.data_ptr<double>());
+  for_blocks(num_pairs, [&](int64_t block, int64_t first, int64_t end) {
+    int64_t edge = starts[size_t(block)];
+    for (int64_t k = first; k < end; k++) {
+      const Vector vector = between(positions, receiver[k], sender[k]);
+      if (!(square_of(vector) < square)) continue;
+      edge_receiver[edge] = receiver[k];
+      edge_sender[edge] = sender[k];
+      edge_vector[edge++] = vector;
+    }
+  });
+}
+
+// In passes, so that what is held of all pairs is their indices alone.
+void EdgeSelection::select_on_device(const Pairs &candidates, const at::Tensor &positions,
+                                     double square)
+{
+  std::vector<at::Tensor> receivers, senders, differences;
+  coincident = at::zeros({}, at::dtype(at::kLong).device(positions.device()));
+  for (int64_t first = 0; first == 0 || first < candidates.size(); first += PASS) {
+    const int64_t number = std::min(PASS, candidates.size() - first);
+    const auto receiver = candidates.receivers.narrow(0, first, number);
+    const auto sender = candidates.senders.narrow(0, first, number);
+    const auto vector = positions.index_select(0, sender) - positions.index_select(0, receiver);
+    const auto squares = vector.square().sum(1);
+    const auto within = (squares < square).nonzero().squeeze(1);
+    receivers.push_back(receiver.index_select(0, within));
+    senders.push_back(sender.index_select(0, within));
+    differences.push_back(vector.index_select(0, within));
+    coincident = coincident + squares.eq(0.0).sum();
+  }
+  const bool one = receivers.size() == 1;
+  // Sums over atoms on devices take 64-bit indices.
+  pairs = {(one ? receivers[0] : at::cat(receivers)).to(at::kLong),
+           (one ? senders[0] : at::cat(senders)).to(at::kLong)};
+  vectors = one ? differences[0] : at::cat(differences);
+}
+
+}    // namespace uma
