@@ -14,9 +14,7 @@
 namespace uma {
 namespace {
 
-using std::chrono::microseconds;
-
-constexpr auto REST = microseconds(200);          // between looks at a message
+constexpr double SHORTEST = 1e-4, LONGEST = 1e-2;    // seconds between looks at a message
 constexpr size_t MOST_BYTES = size_t(1) << 30;    // of a message: MPI counts in 32 bits
 
 std::string text_of(const std::exception_ptr &failure)
@@ -122,10 +120,11 @@ void NodeRanks::share(std::vector<at::Tensor> &tensors) const
 // MPI's own waiting takes a core.
 void NodeRanks::wait_for(MPI_Request request) const
 {
-  for (int done = 0;;) {
+  int done = 0;
+  for (double rest = SHORTEST;; rest = std::min(1.1 * rest, LONGEST)) {
     MPI_Test(&request, &done, MPI_STATUS_IGNORE);
     if (done) return;
-    std::this_thread::sleep_for(REST);
+    std::this_thread::sleep_for(std::chrono::duration<double>(rest));
   }
 }
 

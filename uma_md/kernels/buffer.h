@@ -8,16 +8,19 @@
 
 namespace uma::kernels {
 
-// A matrix whose memory only grows, so that steps of a run use the same.
+// A matrix whose memory only grows, so that steps of a run use the same. What has grown once gets
+// room for an eighth more: numbers of edges that creep up would else leave gaps that nothing fills,
+// one with each new largest number.
 class Buffer {
  public:
   void reserve(int64_t rows, int64_t width, const at::TensorOptions &options)
   {
     width_ = width;
-    if (!memory_.defined() || memory_.numel() < rows * width) {
-      memory_ = at::Tensor();    // first free, then allocate
-      memory_ = at::empty({rows * width}, options);
-    }
+    const int64_t needed = rows * width;
+    if (memory_.defined() && memory_.numel() >= needed) return;
+    const int64_t more = memory_.defined() ? needed / 8 : 0;
+    memory_ = at::Tensor();    // first free, then allocate
+    memory_ = at::empty({needed + more}, options);
   }
   template <class T> T *rows(int64_t first = 0) const
   {

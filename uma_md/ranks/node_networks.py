@@ -21,7 +21,7 @@ from uma_md.ranks.agreement import Ranks
 Loaded = TypeVar("Loaded", bound=AnyPotential)
 
 HOST = torch.device("cpu")
-REST = 2e-4  # seconds between looks at whether the first rank is done
+SHORTEST, LONGEST = 1e-4, 1e-2  # seconds between looks at whether the others are done
 
 
 class NodeNetworks:
@@ -89,12 +89,17 @@ class NodeNetworks:
         try:
             found = work() if does else None
         finally:
-            request = self._node.Ibarrier()
-            while not request.Test():
-                time.sleep(REST)
+            self._wait()
         self._ranks.agree()
         shared: bytes = self._node.bcast(found)
         return shared
+
+    def _wait(self) -> None:
+        """Wait for the node's other ranks."""
+        request, rest = self._node.Ibarrier(), SHORTEST
+        while not request.Test():
+            time.sleep(rest)
+            rest = min(1.1 * rest, LONGEST)
 
 
 def _buffers(network: Any) -> list[torch.Tensor]:
