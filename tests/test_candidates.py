@@ -8,7 +8,7 @@ from ase.build import fcc111
 from conftest import checkpoint
 from structures import structure
 
-from uma_md import UMACalculator, neighbors
+from uma_md import UMACalculator, candidates, neighbors
 from uma_md.batching import Batcher, Follower, build_graph
 from uma_md.candidates import candidates_of, side_by_side
 from uma_md.graph import Graph, Limits
@@ -149,3 +149,19 @@ def test_an_image_is_one_point_however_many_pairs_it_is_in():
     both = side_by_side([kept, kept])
     assert len(both.image_rows) == 2 * len(images)
     assert int(both.senders.max()) < 2 * (len(system.positions) + len(images))
+
+
+@pytest.mark.parametrize("size", [1, 1000, 10**9])
+def test_passes_over_pairs_give_the_same_edges_in_the_same_order(size, monkeypatch):
+    """Also where a pass has no edge, and where the closest pair is not in the last one."""
+    system = system_of(structure("water:8"))
+    whole = Follower(LIMITS, CPU, skin=1.0).graph(system)
+    monkeypatch.setattr(candidates, "PASS", size)
+    follower = Follower(LIMITS, CPU, skin=1.0)
+    parts = follower.graph(system)
+    assert len(whole.senders) > 200
+    for name in ("vectors", "senders", "receivers"):
+        assert torch.equal(getattr(parts, name), getattr(whole, name))
+    system.positions[20] = system.positions[3]
+    with pytest.raises(ValueError, match="found two at the same position: atom 3"):
+        Follower(LIMITS, CPU, skin=1.0).graph(system)

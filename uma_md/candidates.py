@@ -11,6 +11,8 @@ import torch
 
 from uma_md.graph import Edges, Limits, check_edges
 
+PASS = 1 << 21  # pairs that are looked at together, at 40 bytes each
+
 
 class Candidates(NamedTuple):
     """Pairs of points: the atoms' rows, followed by images of rows in other cells.
@@ -145,6 +147,7 @@ def side_by_side(parts: Sequence[Candidates]) -> Candidates:
 class EdgeSelector:
     """Selects the candidates within the cutoff, in memory that it keeps between calls.
 
+    Many are looked at in passes, so that what is held of all of them are their points alone.
     Coordinates are handled one axis after the other, and their memory is used again: on CPUs
     rows of three numbers and memory that is new take several times as long.
     """
@@ -160,7 +163,7 @@ class EdgeSelector:
         atoms: torch.Tensor,
         limits: Limits,
     ) -> Edges:
-        """Select the edges; waits for the device twice.
+        """Select the edges; waits for the device twice, and once more for each further pass.
 
         Parameters
         ----------
@@ -176,33 +179,52 @@ class EdgeSelector:
         ValueError
             When two atoms are at the same position, or an atom has too many neighbors.
         """
-        senders, receivers = candidates.senders, candidates.receivers
-        *vectors, squares, other = self._room(len(senders), positions.device)
-        squares.zero_()
         points = candidates.points(positions, cells)
+        pairs = len(candidates.senders)
+        found = [
+            self._within(candidates, points, slice(first, first + PASS), limits.cutoff**2)
+            for first in range(0, max(pairs, 1), PASS)
+        ]
+        vectors, senders, receivers, nearest = (
+            _joined(parts) for parts in zip(*found, strict=True)
+        )
+        if len(candidates.image_rows):
+            rows = torch.arange(candidates.num_rows, device=senders.device)
+            senders = torch.cat((rows, candidates.image_rows)).index_select(0, senders)
+        edges = Edges(vectors, senders.long(), receivers.long())
+        if len(senders):
+            check_edges(edges, nearest, atoms, limits)
+        return edges
+
+    def _within(
+        self, candidates: Candidates, points: torch.Tensor, part: slice, square: float
+    ) -> tuple[torch.Tensor, ...]:
+        """Of some pairs those within a squared distance: vectors and both points; and the least."""
+        senders, receivers = candidates.senders[part], candidates.receivers[part]
+        *vectors, squares, other = self._room(len(senders), points.device)
+        squares.zero_()
         for along, coordinates in zip(vectors, points, strict=True):
             torch.index_select(coordinates, 0, senders, out=along)
             torch.index_select(coordinates, 0, receivers, out=other)
             squares.addcmul_(along.sub_(other), along)
-        near = _where(squares < limits.cutoff**2)
+        near = _where(squares < square)
         near_vectors = torch.empty((len(near), 3), dtype=squares.dtype, device=squares.device)
         for axis, along in enumerate(vectors):
             near_vectors[:, axis] = along.index_select(0, near)
-        near_senders = senders.index_select(0, near)
-        if len(candidates.image_rows):
-            rows = torch.arange(candidates.num_rows, device=near.device)
-            near_senders = torch.cat((rows, candidates.image_rows)).index_select(0, near_senders)
-        near_receivers = receivers.index_select(0, near).long()
-        edges = Edges(near_vectors, near_senders.long(), near_receivers)
-        if len(near):
-            check_edges(edges, squares, atoms, limits)
-        return edges
+        nearest = squares.min().unsqueeze(0) if len(squares) else squares
+        return near_vectors, senders.index_select(0, near), receivers.index_select(0, near), nearest
 
     def _room(self, pairs: int, device: torch.device) -> tuple[torch.Tensor, ...]:
         """Five arrays of so many numbers."""
         if self._memory.shape[1] < pairs or self._memory.device != device:
-            self._memory = torch.empty((5, pairs), dtype=torch.float64, device=device)
+            more = min(self._memory.shape[1] // 8, PASS)  # what grew once will grow again
+            self._memory = torch.empty((5, 0))  # first free, then allocate
+            self._memory = torch.empty((5, pairs + more), dtype=torch.float64, device=device)
         return self._memory[:, :pairs].unbind(0)
+
+
+def _joined(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(tuple(parts))
 
 
 def _where(mask: torch.Tensor) -> torch.Tensor:

@@ -78,8 +78,8 @@ def check_edges(edges: Edges, squares: torch.Tensor, atoms: torch.Tensor, limits
     ----------
     edges
         At least one.
-    squares : (pairs,), angstrom**2
-        Squared distances of the edges, and of others.
+    squares : (numbers,), angstrom**2
+        Squared distances, the least of all pairs among them.
     atoms : (owned,)
         Number of each owned row's atom in its structure, for messages.
     limits
