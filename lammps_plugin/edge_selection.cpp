@@ -2,7 +2,6 @@
 
 #include "edge_selection.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
@@ -10,12 +9,10 @@
 #include <ATen/ops/zeros.h>
 #include <algorithm>
 #include <array>
-#include <numeric>
 
 namespace uma {
 namespace {
 
-constexpr int64_t BLOCK = 8192;               // pairs that a thread looks at
 constexpr int64_t PASS = int64_t(1) << 23;    // pairs that a device looks at, at 100 bytes each
 
 using Vector = std::array<double, 3>;
@@ -29,16 +26,6 @@ Vector between(const double *positions, int receiver, int sender)
 double square_of(const Vector &v)
 {
   return v[0] * v[0] + v[1] * v[1] + v[2] * v[2];
-}
-
-// Calls work(block, first pair, end) for blocks of pairs, which threads share out.
-template <class Work> void for_blocks(int64_t num_pairs, const Work &work)
-{
-  const int64_t blocks = (num_pairs + BLOCK - 1) / BLOCK;
-  at::parallel_for(0, blocks, 1, [&](int64_t first, int64_t end) {
-    for (int64_t block = first; block < end; block++)
-      work(block, block * BLOCK, std::min(num_pairs, (block + 1) * BLOCK));
-  });
 }
 
 }    // namespace
@@ -62,6 +49,8 @@ at::Tensor Rows::take(int64_t number, const std::vector<int64_t> &row,
 void EdgeSelection::select(const Pairs &candidates, const at::Tensor &positions, double cutoff)
 {
   const double square = cutoff * cutoff;
+  pairs = {};
+  vectors = at::Tensor();
   if (positions.is_cpu()) {
     const auto contiguous = positions.contiguous();
     select_on_host(candidates, contiguous.data_ptr<double>(), square);
@@ -70,42 +59,31 @@ void EdgeSelection::select(const Pairs &candidates, const at::Tensor &positions,
   }
 }
 
-// Twice over the pairs: to count, and to write each block's edges where they belong.
+// Twice over the pairs: to count, and to write. Both take some nanoseconds a pair.
 void EdgeSelection::select_on_host(const Pairs &candidates, const double *positions, double square)
 {
   const int *receiver = candidates.receivers.data_ptr<int>();
   const int *sender = candidates.senders.data_ptr<int>();
   const int64_t num_pairs = candidates.size();
-  std::vector<int64_t> starts(size_t((num_pairs + BLOCK - 1) / BLOCK + 1), 0);
-  std::vector<int64_t> at_zero(starts.size(), 0);
-  for_blocks(num_pairs, [&](int64_t block, int64_t first, int64_t end) {
-    int64_t edges = 0, zeros = 0;
-    for (int64_t k = first; k < end; k++) {
-      const double found = square_of(between(positions, receiver[k], sender[k]));
-      edges += found < square;
-      zeros += found == 0.0;
-    }
-    starts[size_t(block) + 1] = edges;
-    at_zero[size_t(block)] = zeros;
-  });
-  std::partial_sum(starts.begin(), starts.end(), starts.begin());
-  pairs = {receivers_.take(starts.back(), {}, candidates.receivers.options()),
-           senders_.take(starts.back(), {}, candidates.senders.options())};
-  vectors = vectors_.take(starts.back(), {3}, at::kDouble);
-  coincident = at::full({}, std::accumulate(at_zero.begin(), at_zero.end(), int64_t(0)), at::kLong);
-  int *edge_receiver = pairs.receivers.data_ptr<int>(),
-      *edge_sender = pairs.senders.data_ptr<int>();
-  auto *edge_vector = reinterpret_cast<Vector *>(vectors.data_ptr<double>());
-  for_blocks(num_pairs, [&](int64_t block, int64_t first, int64_t end) {
-    int64_t edge = starts[size_t(block)];
-    for (int64_t k = first; k < end; k++) {
-      const Vector vector = between(positions, receiver[k], sender[k]);
-      if (!(square_of(vector) < square)) continue;
-      edge_receiver[edge] = receiver[k];
-      edge_sender[edge] = sender[k];
-      edge_vector[edge++] = vector;
-    }
-  });
+  int64_t edges = 0, zeros = 0;
+  for (int64_t k = 0; k < num_pairs; k++) {
+    const double found = square_of(between(positions, receiver[k], sender[k]));
+    edges += found < square;
+    zeros += found == 0.0;
+  }
+  pairs = {receivers_.take(edges, {}, candidates.receivers.options()),
+           senders_.take(edges, {}, candidates.senders.options())};
+  vectors = vectors_.take(edges, {3}, at::kDouble);
+  coincident = at::full({}, zeros, at::kLong);
+  int *to_receiver = pairs.receivers.data_ptr<int>(), *to_sender = pairs.senders.data_ptr<int>();
+  auto *to_vector = reinterpret_cast<Vector *>(vectors.data_ptr<double>());
+  for (int64_t k = 0; k < num_pairs; k++) {
+    const Vector vector = between(positions, receiver[k], sender[k]);
+    if (!(square_of(vector) < square)) continue;
+    *to_receiver++ = receiver[k];
+    *to_sender++ = sender[k];
+    *to_vector++ = vector;
+  }
 }
 
 // In passes, so that what is held of all pairs is their indices alone.
