@@ -15,7 +15,7 @@ namespace uma {
 namespace {
 
 constexpr double SHORTEST = 1e-4, LONGEST = 1e-2;    // seconds between looks at a message
-constexpr size_t MOST_BYTES = size_t(1) << 30;    // of a message: MPI counts in 32 bits
+constexpr size_t MOST_BYTES = size_t(1) << 30;       // of a message: MPI counts in 32 bits
 
 std::string text_of(const std::exception_ptr &failure)
 {
