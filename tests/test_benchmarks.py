@@ -68,3 +68,9 @@ def test_the_tables_of_scaling_are_printed():
             assert len(numbers) == head.count("|")
             assert all(float(number) > 0 for number in numbers), (name, numbers)
     assert re.search(r"Efficiency of two ranks over two threads: \d+\.\d\d\n", parts["layouts"])
+
+
+def test_memory_by_size_is_fitted():
+    lines = run("memory.py", MODEL, "--task", "omol", "--atoms", "12", "96", "--recompute", "on")
+    assert [line.split(" atoms")[0] for line in lines[:2]] == ["12", "96"]
+    assert lines[2].startswith("fit: ")
