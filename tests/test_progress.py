@@ -6,6 +6,7 @@ import os
 import pty
 import struct
 import subprocess
+import sys
 import termios
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from command_runs import ENVIRONMENT, TIME_LIMIT, done, run
 from command_runs import uma_md as in_this_process
 from conftest import checkpoint
 from hub_server import Hub
+
+from uma_md.build import find_tool
 
 NAME = "uma-s-1p2p1"
 FILE = f"checkpoints/{NAME}.pt"
@@ -42,6 +45,18 @@ def on_a_terminal(command: list[str], environment: dict[str, str]) -> str:
 
 def uma_md(*words: object) -> list[str]:
     return [str(prepared.folder() / "uma-md"), *map(str, words)]
+
+
+def test_a_build_shows_how_far_it_is(tmp_path):
+    files = [f"build file{k}: touch\n" for k in range(3)]
+    (tmp_path / "build.ninja").write_text("rule touch\n  command = touch $out\n" + "".join(files))
+    script = "import sys; from uma_md import build; build._run(sys.argv[1:], verbose=False)"
+    command = [sys.executable, "-c", script, str(find_tool("ninja", "")), "-C", str(tmp_path)]
+    shown = on_a_terminal(command, ENVIRONMENT)
+    assert "compiling" in shown
+    assert "3/3" in shown
+    quiet = subprocess.run([*command, "-t", "clean"], capture_output=True, text=True, check=True)
+    assert quiet.stdout + quiet.stderr == ""
 
 
 @pytest.mark.slow

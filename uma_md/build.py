@@ -12,18 +12,21 @@ import subprocess
 import sysconfig
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from importlib import metadata, util
 from pathlib import Path
 
 import platformdirs
 
+from uma_md.progress import Progress
 from uma_md.signals import signals_as_exceptions
 
 _BYTES_PER_JOB = 2 * 1024**3  # what the compiler takes for libtorch's headers, with room to spare
 _LAST_LINES = 30
+_STEP = re.compile(r"\[(\d+)/(\d+)\] ")  # what ninja has done, and of how many
 _UNFINISHED = ".build-"
 _STALE = 24 * 3600  # seconds: no build takes as long
 
@@ -240,23 +243,36 @@ def _put_in_place(product: Product, made: Path, folder: Path) -> None:
 
 def _run(command: Sequence[str | Path], verbose: bool) -> None:
     """Run a step of the build with all that it starts, none of which outlives this function."""
-    process = subprocess.Popen(
+    with subprocess.Popen(
         command,
         text=True,
         stdout=None if verbose else subprocess.PIPE,
         stderr=None if verbose else subprocess.STDOUT,
         env={**os.environ, "CXX": shlex.join(find_compiler())},
         start_new_session=True,
-    )
-    try:
-        text, _ = process.communicate()
-    except BaseException:
-        _kill_tree(process.pid)
-        process.wait()
-        raise
+    ) as process:
+        try:
+            last = _watch(process.stdout) if process.stdout else ""
+            process.wait()
+        except BaseException:
+            _kill_tree(process.pid)
+            raise
     if process.returncode != 0:
-        last = "\n".join((text or "").splitlines()[-_LAST_LINES:])
         raise BuildError(f"compiling failed:\n{last}".rstrip("\n:"))
+
+
+def _watch(output: Iterable[str]) -> str:
+    """Show how far ninja is while it prints, and return its last lines."""
+    last: deque[str] = deque(maxlen=_LAST_LINES)
+    with ExitStack() as shown:
+        progress = None
+        for line in output:
+            last.append(line)
+            if step := _STEP.match(line):
+                progress = progress or shown.enter_context(Progress(int(step[2])))
+                progress.begin("compiling")
+                progress.reach(int(step[1]))
+    return "".join(last)
 
 
 def _kill_tree(root: int) -> None:
