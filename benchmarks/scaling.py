@@ -2,12 +2,11 @@
 """Tables of how LAMMPS with the plugin scales on this machine, for docs/performance.md.
 
     python benchmarks/scaling.py
-    python benchmarks/scaling.py --parts layouts startup memory --model uma-s-1p2p1.pt --atoms 768
+    python benchmarks/scaling.py --parts layouts --model uma-s-1p2p1.pt --atoms 768
 
 `layouts` compares two ranks of one thread with one rank of two; `ranks` are steps per second by
-ranks of one thread; `startup` is the time of `pair_coeff` by ranks, and `memory` what a rank fills
-per atom. `prediction` puts what `uma-md scaling` foretells beside measured steps, with rates of
-this machine while all of its ranks are busy.
+ranks of one thread. `prediction` puts what `uma-md scaling` foretells beside measured steps, with
+rates of this machine while all of its ranks are busy.
 
 What is compared takes turns, and medians are printed, of seconds by the clock and of the
 processors' seconds that all ranks took together: on a machine that others use, the latter say
@@ -76,19 +75,12 @@ class Cost:
 
     Attributes
     ----------
-    loading, loading_work
-        Seconds of ``pair_coeff``: by the clock, and of processors.
     step, step_work
-        The same of a step.
-    memory
-        Bytes that the fullest rank has more than before it read the model.
+        Seconds of a step: by the clock, and of processors.
     """
 
-    loading: float
-    loading_work: float
     step: float
     step_work: float
-    memory: int
 
 
 def measure(work: Work, ranks: int, threads: int, folder: Path) -> Cost:
@@ -121,36 +113,22 @@ def on_ranks(data: str, model: str, steps: str, layout: str) -> None:
     comm = MPI.COMM_SELF if layout == "apart" else world
     instance = lammps(cmdargs=["-screen", "none", "-log", "none"], comm=comm)
     instance.commands_string(SETUP.format(data=data))
-    Path("/proc/self/clear_refs").write_text("5")  # starting took more: the peak begins anew
-    start = _memory("VmRSS")
-
-    def timed(command: str) -> tuple[float, float]:
-        world.Barrier()
-        before = time.perf_counter(), _processor_seconds()
-        instance.command(command)
-        clock, processors = time.perf_counter() - before[0], _processor_seconds() - before[1]
-        return world.allreduce(clock, MPI.MAX), world.allreduce(processors)
-
-    loading = timed(f"pair_coeff * * {model} H O")
+    instance.command(f"pair_coeff * * {model} H O")
     instance.command("run 0 post no")
     number = int(steps)
-    clock, processors = (seconds / max(number, 1) for seconds in timed(f"run {number} post no"))
-    filled = world.allreduce(_memory("VmHWM") - start, MPI.MAX)
+    world.Barrier()
+    before = time.perf_counter(), _processor_seconds()
+    instance.command(f"run {number} post no")
+    clock, processors = time.perf_counter() - before[0], _processor_seconds() - before[1]
+    cost = Cost(world.allreduce(clock, MPI.MAX) / number, world.allreduce(processors) / number)
     if world.rank == 0:
-        print(json.dumps(vars(Cost(*loading, clock, processors, filled))), flush=True)
+        print(json.dumps(vars(cost)), flush=True)
 
 
 def _processor_seconds() -> float:
     """Of this process so far."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
-
-
-def _memory(name: str) -> int:
-    """A figure of Linux's on this process, bytes: its memory, or the peak of it."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    (line,) = (line for line in lines if line.startswith(f"{name}:"))
-    return 1024 * int(line.split()[1])
 
 
 def in_turns(
@@ -200,27 +178,6 @@ def ranks(options: argparse.Namespace, folder: Path) -> None:
     table(["ranks", "steps per second", "processors in a step, s"], *rows)
 
 
-def startup(options: argparse.Namespace, folder: Path) -> None:
-    """Time of ``pair_coeff`` by ranks."""
-    work = Work(options.exported, 24, 0)
-    cases = [str(number) for number in options.start_ranks]
-    found = in_turns(cases, options.repeats, lambda name: measure(work, int(name), 1, folder))
-    rows = [
-        [n, f"{at('loading'):.2f}", f"{at('loading_work'):.2f}", f"{at('memory') / 2**20:.0f}"]
-        for n, at in found.items()
-    ]
-    table(["ranks", "pair_coeff, s", "processors, s", "most memory of a rank, MiB"], *rows)
-
-
-def memory(options: argparse.Namespace, folder: Path) -> None:
-    """Memory of one rank by size, what the model takes included."""
-    rows = []
-    for atoms in options.sizes:
-        cost = measure(Work(options.exported, atoms, 1), 1, 1, folder)
-        rows.append([atoms, f"{cost.memory / 2**20:.0f}", f"{cost.memory / atoms / 2**10:.0f}"])
-    table(["atoms", "memory, MiB", "KiB per atom"], *rows)
-
-
 def prediction(options: argparse.Namespace, folder: Path) -> None:
     """What ``uma-md scaling`` foretells beside what was measured, for ranks on cores."""
     potential = load(str(options.exported), options.task)
@@ -248,7 +205,7 @@ def prediction(options: argparse.Namespace, folder: Path) -> None:
     table(head, *rows)
 
 
-PARTS = {part.__name__: part for part in (layouts, ranks, startup, memory, prediction)}
+PARTS = {part.__name__: part for part in (layouts, ranks, prediction)}
 
 
 def main() -> None:
@@ -260,9 +217,7 @@ def main() -> None:
     parser.add_argument("--model", default="uma-nano", help="a checkpoint, or a name")
     parser.add_argument("--task", default="omol")
     parser.add_argument("--atoms", type=int, default=768, help="of water")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[96, 384, 1536, 6144])
     parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--start-ranks", type=int, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()

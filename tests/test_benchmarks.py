@@ -56,10 +56,10 @@ def test_predictions_in_batches_are_those_one_by_one():
 @pytest.mark.lammps
 @pytest.mark.mpi
 def test_the_tables_of_scaling_are_printed():
-    small = "--atoms 24 --sizes 24 96 --ranks 1 2 --start-ranks 1 2 --steps 1 --repeats 1"
+    small = "--atoms 24 --ranks 1 2 --steps 1 --repeats 1"
     text = "\n".join(run("scaling.py", "--model", MODEL, *small.split()))
     parts = dict(re.findall(r"## (\w+)\n(.*?)(?=## |\Z)", text, re.DOTALL))
-    assert list(parts) == ["layouts", "ranks", "startup", "memory", "prediction"]
+    assert list(parts) == ["layouts", "ranks", "prediction"]
     for part in parts.values():
         head, _, *rows = re.findall(r"^\| (.*) \|$", part, re.MULTILINE)
         assert len(rows) == 2
@@ -74,3 +74,13 @@ def test_memory_by_size_is_fitted():
     lines = run("memory.py", MODEL, "--task", "omol", "--atoms", "12", "96", "--recompute", "on")
     assert [line.split(" atoms")[0] for line in lines[:2]] == ["12", "96"]
     assert lines[2].startswith("fit: ")
+
+
+@pytest.mark.lammps
+@pytest.mark.mpi
+def test_start_up_is_measured_by_ranks(exported):
+    lines = run("startup.py", str(exported("tiny-1p2p1")), "--ranks", "1", "2")
+    heads = ["1 ranks, load", "1 ranks, first", "2 ranks, load", "2 ranks, first"]
+    assert [line.partition(":")[0] for line in lines] == heads
+    read = re.findall(r"read, MB: (.*?);", "\n".join(lines))
+    assert [len(each.split(", ")) for each in read] == [1, 1, 2, 2]
