@@ -5,6 +5,7 @@
 #include "fmt/format.h"
 
 #include <ATen/TensorOperators.h>
+#include <algorithm>
 #include <stdexcept>
 #include <utility>
 
@@ -91,6 +92,12 @@ void Committee::connect(MPI_Comm world)
 void Committee::set_composition(const std::vector<int64_t> &counts)
 {
   for (auto &member : members_) member->set_composition(counts);
+}
+
+bool Committee::has_composition(const std::vector<int64_t> &counts) const
+{
+  return std::all_of(members_.begin(), members_.end(),
+                     [&](const auto &member) { return member->has_composition(counts); });
 }
 
 void Committee::set_candidates(const EdgeGraph::Candidates &candidates,

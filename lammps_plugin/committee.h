@@ -35,6 +35,7 @@ class Committee {
   // As those of Potential, for all members.
   void connect(MPI_Comm world);
   void set_composition(const std::vector<int64_t> &counts);
+  bool has_composition(const std::vector<int64_t> &counts) const;
   void set_candidates(const EdgeGraph::Candidates &candidates, const std::vector<Owner> &owners);
   Result evaluate(const double *positions, int64_t num_atoms, bool with_atom_virials);
   void check_graph(const Result &result) const;

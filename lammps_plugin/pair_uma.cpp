@@ -281,10 +281,10 @@ void PairUMA::count_atoms()
 {
   auto counts = state->rows.count(*atom, state->potential->metadata().elements.size() + 1);
   MPI_Allreduce(MPI_IN_PLACE, counts.data(), int(counts.size()), MPI_INT64_T, MPI_SUM, world);
-  uma::all_or_none(lmp, [&] {
-    uma::LeftOutPairs(lmp).check_bonds(state->rows);
-    state->potential->set_composition(counts);
-  });
+  // Merging is collective, so ranks agree before it; it comes where the composition changes alone.
+  uma::all_or_none(lmp, [&] { uma::LeftOutPairs(lmp).check_bonds(state->rows); });
+  if (state->potential->has_composition(counts)) return;
+  uma::all_or_none(lmp, [&] { state->potential->set_composition(counts); });
 }
 
 // An atom at NaN has no neighbors, so that results alone do not show it.

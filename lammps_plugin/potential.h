@@ -50,6 +50,7 @@ class Potential {
   // Collective over the node: sets how many atoms of each atomic number the whole system has.
   // Throws std::runtime_error on all of its ranks when the model cannot serve them.
   void set_composition(const std::vector<int64_t> &counts);
+  bool has_composition(const std::vector<int64_t> &counts) const { return counts == counts_; }
 
   // Collective, after re-neighboring: 'candidates' without rows, and who owns each of LAMMPS's
   // atoms.

@@ -249,9 +249,11 @@ void ScriptedModel::share_merged()
     for (const auto &buffer : module_->buffers()) merged.push_back(on_host(buffer));
   });
   node_->share(merged);
-  if (node_->is_first()) return;
-  size_t k = 0;
-  for (auto buffer : module_->buffers()) buffer.set_data(merged[k++].to(device_));
+  node_->together([&] {
+    if (node_->is_first()) return;
+    size_t k = 0;
+    for (auto buffer : module_->buffers()) buffer.set_data(merged[k++].to(device_));
+  });
 }
 
 bool ScriptedModel::has_weights() const
