@@ -113,8 +113,8 @@ print(json.dumps(Counter(event.name for event in found.events())))
 
 @pytest.mark.lammps
 @pytest.mark.parametrize("variant", ["tiny-1p1", "tiny-1p2p1"])
-def test_a_step_of_lammps_waits_for_the_device_twice(variant, exported, tmp_path):
-    """For the number of edges, and for the results: all else that is read is on the host."""
+def test_a_step_of_lammps_waits_for_the_device_for_results_alone(variant, exported, tmp_path):
+    """On a CPU, where a loop selects the edges; a device is asked for their number as well."""
     block = Block(structure("water:8"), exported(variant))
     moves = "\nfix nve all nve\nneigh_modify delay 10 every 10\n"
     (tmp_path / "in.lmp").write_text(block.setup(tmp_path, 0) + moves)
@@ -127,8 +127,13 @@ def test_a_step_of_lammps_waits_for_the_device_twice(variant, exported, tmp_path
         check=True,
     )
     counts = Counter(json.loads(done.stdout.splitlines()[0]))
-    assert counts["aten::nonzero"] == 1
-    for name in ("aten::bincount", "aten::equal", "aten::index", "aten::_index_put_impl_"):
+    for name in (
+        "aten::nonzero",
+        "aten::bincount",
+        "aten::equal",
+        "aten::index",
+        "aten::_index_put_impl_",
+    ):
         assert counts[name] == 0, name
     # The sum of the energies, and whether forces are finite: of results on the host.
     assert counts["aten::_local_scalar_dense"] == 2
