@@ -26,7 +26,7 @@ from uma_md.system import System
 
 pytestmark = [
     pytest.mark.mpi,
-    pytest.mark.slow,
+    pytest.mark.extended,  # a start on 1 + 3 ranks once hung, on a machine with a load of 30
     pytest.mark.skipif(bool(why_not()), reason=why_not()),
 ]
 
