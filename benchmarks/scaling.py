@@ -16,7 +16,6 @@ more. A rank that waits for a message takes processor time, too.
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -117,18 +116,12 @@ def on_ranks(data: str, model: str, steps: str, layout: str) -> None:
     instance.command("run 0 post no")
     number = int(steps)
     world.Barrier()
-    before = time.perf_counter(), _processor_seconds()
+    before = time.perf_counter(), time.process_time()
     instance.command(f"run {number} post no")
-    clock, processors = time.perf_counter() - before[0], _processor_seconds() - before[1]
+    clock, processors = time.perf_counter() - before[0], time.process_time() - before[1]
     cost = Cost(world.allreduce(clock, MPI.MAX) / number, world.allreduce(processors) / number)
     if world.rank == 0:
         print(json.dumps(vars(cost)), flush=True)
-
-
-def _processor_seconds() -> float:
-    """Of this process so far."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
 
 
 def in_turns(
