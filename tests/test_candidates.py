@@ -10,8 +10,9 @@ from structures import structure
 
 from uma_md import UMACalculator, candidates, neighbors
 from uma_md.batching import Batcher, Follower, build_graph
-from uma_md.candidates import candidates_of, side_by_side
+from uma_md.candidates import EdgeSelector, candidates_of, side_by_side
 from uma_md.graph import Graph, Limits
+from uma_md.kernels import library
 from uma_md.neighbors import PairStore, Reach, find_pairs
 from uma_md.system import System
 
@@ -28,6 +29,16 @@ def listed(graph: Graph) -> list[tuple[float, ...]]:
     vectors = graph.vectors.numpy().round(9) + 0.0
     ends = np.column_stack((graph.receivers.numpy(), graph.senders.numpy()))
     return sorted(map(tuple, np.column_stack((ends, vectors)).tolist()))
+
+
+@pytest.fixture(params=["kernels", "torch"], autouse=True)
+def selecting(request, monkeypatch):
+    """By what edges are selected."""
+    if request.param == "torch":
+        monkeypatch.setattr(candidates, "_has_kernels", lambda device: False)
+    elif not library.load():
+        pytest.skip("the kernels are not compiled")
+    return request.param
 
 
 @pytest.fixture
@@ -149,6 +160,39 @@ def test_an_image_is_one_point_however_many_pairs_it_is_in():
     both = side_by_side([kept, kept])
     assert len(both.image_rows) == 2 * len(images)
     assert int(both.senders.max()) < 2 * (len(system.positions) + len(images))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 7])
+@pytest.mark.parametrize("cutoff", [0.5, 1.2, 6.0])
+@pytest.mark.parametrize("selecting", ["kernels"], indirect=True)
+def test_kernels_select_what_torch_selects(threads, cutoff, monkeypatch):
+    """Threads share the pairs of a receiver; within the least cutoff there is no edge."""
+    water = structure("water:216")
+    pairs = find_pairs(water.positions, water.cell.array, water.pbc, 7.0)
+    kept = candidates_of(len(water), *pairs, None, CPU)
+    assert len(kept.senders) > 2 * 2**14  # pairs for two threads at least
+    points, cells = torch.from_numpy(water.positions), torch.from_numpy(water.cell.array[None])
+    atoms = torch.arange(len(water))
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        ours = EdgeSelector()(kept, points, cells, atoms, Limits(cutoff, 300))
+    finally:
+        torch.set_num_threads(before)
+    monkeypatch.setattr(candidates, "_has_kernels", lambda device: False)
+    reference = EdgeSelector()(kept, points, cells, atoms, Limits(cutoff, 300))
+    assert len(reference.senders) == {0.5: 0, 1.2: 864, 6.0: len(reference.senders)}[cutoff]
+    assert torch.equal(ours.senders, reference.senders)
+    assert torch.equal(ours.receivers, reference.receivers)
+    assert torch.equal(ours.vectors, reference.vectors)
+
+
+def test_atoms_have_as_many_neighbors_as_they_may():
+    system = system_of(structure("water:64"))
+    most = int(torch.bincount(build_graph(*system, *LIMITS).receivers).max())
+    build_graph(*system, 4.0, most)
+    with pytest.raises(ValueError, match=f"found {most}: check the density"):
+        build_graph(*system, 4.0, most - 1)
 
 
 @pytest.mark.parametrize("size", [1, 1000, 10**9])

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from uma_md.graph import Edges, Limits, check_edges
+from uma_md.kernels import library
 
 PASS = 1 << 21  # pairs that are looked at together, at 40 bytes each
 
@@ -51,14 +52,13 @@ class Candidates(NamedTuple):
         )
 
     def points(self, positions: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
-        """Coordinates of all points, (3, points), from those of rows and the systems' cells."""
+        """Coordinates of all points, (points, 3), from those of rows and the systems' cells."""
         if len(cells) == 1:
             shifts = self.image_shifts @ cells[0]
         else:
             boxes = cells.index_select(0, self.image_systems)
             shifts = (self.image_shifts.unsqueeze(1) @ boxes).squeeze(1)
-        images = positions.index_select(0, self.image_rows) + shifts
-        return torch.cat((positions, images)).t().contiguous()
+        return torch.cat((positions, positions.index_select(0, self.image_rows) + shifts))
 
 
 def candidates_of(
@@ -144,12 +144,29 @@ def side_by_side(parts: Sequence[Candidates]) -> Candidates:
     )
 
 
-class EdgeSelector:
-    """Selects the candidates within the cutoff, in memory that it keeps between calls.
+class Selected(NamedTuple):
+    """Edges, and what tells whether the model was made for them.
 
-    Many are looked at in passes, so that what is held of all of them are their points alone.
-    Coordinates are handled one axis after the other, and their memory is used again: on CPUs
-    rows of three numbers and memory that is new take several times as long.
+    Attributes
+    ----------
+    edges
+    nearest : (parts,), angstrom**2
+        The least squared distance of each part of the pairs.
+    neighbors : (owned,) int64
+        Edges of each receiver.
+    """
+
+    edges: Edges
+    nearest: torch.Tensor
+    neighbors: torch.Tensor
+
+
+class EdgeSelector:
+    """Selects the candidates within the cutoff: by the kernels on CPUs, else by torch.
+
+    Torch looks at many in passes, so that what is held of all of them are their points alone, and
+    in memory that is kept between calls. Coordinates are handled one axis after the other: on
+    CPUs rows of three numbers and memory that is new take several times as long.
     """
 
     def __init__(self) -> None:
@@ -180,10 +197,32 @@ class EdgeSelector:
             When two atoms are at the same position, or an atom has too many neighbors.
         """
         points = candidates.points(positions, cells)
-        pairs = len(candidates.senders)
+        select = self._by_kernels if _has_kernels(points.device) else self._by_torch
+        selected = select(candidates, points, len(atoms), limits.cutoff)
+        if len(selected.edges.senders):
+            check_edges(*selected, atoms, limits)
+        return selected.edges
+
+    def _by_kernels(
+        self, candidates: Candidates, points: torch.Tensor, owned: int, cutoff: float
+    ) -> Selected:
+        vectors, senders, receivers, *rest = torch.ops.uma_md.select_edges(
+            candidates.receivers,
+            candidates.senders,
+            points,
+            candidates.image_rows,
+            owned,
+            cutoff,
+        )
+        return Selected(Edges(vectors, senders, receivers), *rest)
+
+    def _by_torch(
+        self, candidates: Candidates, points: torch.Tensor, owned: int, cutoff: float
+    ) -> Selected:
+        axes = points.t().contiguous()
         found = [
-            self._within(candidates, points, slice(first, first + PASS), limits.cutoff**2)
-            for first in range(0, max(pairs, 1), PASS)
+            self._within(candidates, axes, slice(first, first + PASS), cutoff**2)
+            for first in range(0, max(len(candidates.senders), 1), PASS)
         ]
         vectors, senders, receivers, nearest = (
             _joined(parts) for parts in zip(*found, strict=True)
@@ -192,18 +231,19 @@ class EdgeSelector:
             rows = torch.arange(candidates.num_rows, device=senders.device)
             senders = torch.cat((rows, candidates.image_rows)).index_select(0, senders)
         edges = Edges(vectors, senders.long(), receivers.long())
-        if len(senders):
-            check_edges(edges, nearest, atoms, limits)
-        return edges
+        one = torch.ones(1, dtype=torch.int64, device=points.device)
+        neighbors = torch.zeros(owned, dtype=torch.int64, device=points.device)
+        neighbors.index_add_(0, edges.receivers, one.expand(len(edges.receivers)))
+        return Selected(edges, nearest, neighbors)
 
     def _within(
-        self, candidates: Candidates, points: torch.Tensor, part: slice, square: float
+        self, candidates: Candidates, axes: torch.Tensor, part: slice, square: float
     ) -> tuple[torch.Tensor, ...]:
         """Of some pairs those within a squared distance: vectors and both points; and the least."""
         senders, receivers = candidates.senders[part], candidates.receivers[part]
-        *vectors, squares, other = self._room(len(senders), points.device)
+        *vectors, squares, other = self._room(len(senders), axes.device)
         squares.zero_()
-        for along, coordinates in zip(vectors, points, strict=True):
+        for along, coordinates in zip(vectors, axes, strict=True):
             torch.index_select(coordinates, 0, senders, out=along)
             torch.index_select(coordinates, 0, receivers, out=other)
             squares.addcmul_(along.sub_(other), along)
@@ -221,6 +261,10 @@ class EdgeSelector:
             self._memory = torch.empty((5, 0))  # first free, then allocate
             self._memory = torch.empty((5, pairs + more), dtype=torch.float64, device=device)
         return self._memory[:, :pairs].unbind(0)
+
+
+def _has_kernels(device: torch.device) -> bool:
+    return device.type == "cpu" and library.load()
 
 
 def _joined(parts: Sequence[torch.Tensor]) -> torch.Tensor:

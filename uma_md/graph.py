@@ -71,15 +71,23 @@ class Limits(NamedTuple):
     max_neighbors: int
 
 
-def check_edges(edges: Edges, squares: torch.Tensor, atoms: torch.Tensor, limits: Limits) -> None:
+def check_edges(
+    edges: Edges,
+    nearest: torch.Tensor,
+    neighbors: torch.Tensor,
+    atoms: torch.Tensor,
+    limits: Limits,
+) -> None:
     """Refuse graphs that the model was not made for; waits for the device once.
 
     Parameters
     ----------
     edges
         At least one.
-    squares : (numbers,), angstrom**2
+    nearest : (numbers,), angstrom**2
         Squared distances, the least of all pairs among them.
+    neighbors : (owned,)
+        Edges of each receiver.
     atoms : (owned,)
         Number of each owned row's atom in its structure, for messages.
     limits
@@ -89,11 +97,8 @@ def check_edges(edges: Edges, squares: torch.Tensor, atoms: torch.Tensor, limits
     ValueError
         When two atoms are at the same position, or an atom has too many neighbors.
     """
-    one = torch.ones(1, dtype=torch.int64, device=atoms.device)
-    neighbors = torch.zeros_like(atoms)
-    neighbors.index_add_(0, edges.receivers, one.expand(len(edges.receivers)))
-    nearest, most = torch.stack((squares.min(), neighbors.max().double())).tolist()
-    if nearest == 0:
+    least, most = torch.stack((nearest.min(), neighbors.max().double())).tolist()
+    if least == 0:
         distances = torch.linalg.vector_norm(edges.vectors, dim=1)
         first = edges.receivers[distances.argmin()]
         raise ValueError(
