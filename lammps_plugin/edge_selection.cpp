@@ -30,22 +30,6 @@ double square_of(const Vector &v)
 
 }    // namespace
 
-at::Tensor Rows::take(int64_t number, const std::vector<int64_t> &row,
-                      const at::TensorOptions &options)
-{
-  int64_t width = 1;
-  for (const int64_t size : row) width *= size;
-  const int64_t needed = number * width;
-  if (!memory_.defined() || memory_.numel() < needed) {
-    const int64_t more = memory_.defined() ? needed / 8 : 0;
-    memory_ = at::Tensor();    // first free, then allocate
-    memory_ = at::empty({needed + more}, options);
-  }
-  std::vector<int64_t> shape = {number};
-  shape.insert(shape.end(), row.begin(), row.end());
-  return memory_.narrow(0, 0, needed).view(shape);
-}
-
 void EdgeSelection::select(const Pairs &candidates, const at::Tensor &positions, double cutoff)
 {
   const double square = cutoff * cutoff;
@@ -71,9 +55,11 @@ void EdgeSelection::select_on_host(const Pairs &candidates, const double *positi
     edges += found < square;
     zeros += found == 0.0;
   }
-  pairs = {receivers_.take(edges, {}, candidates.receivers.options()),
-           senders_.take(edges, {}, candidates.senders.options())};
-  vectors = vectors_.take(edges, {3}, at::kDouble);
+  receivers_.reserve(edges, 1, at::kInt);
+  senders_.reserve(edges, 1, at::kInt);
+  vectors_.reserve(edges, 3, at::kDouble);
+  pairs = {receivers_.tensor(edges).squeeze(1), senders_.tensor(edges).squeeze(1)};
+  vectors = vectors_.tensor(edges);
   coincident = at::full({}, zeros, at::kLong);
   int *to_receiver = pairs.receivers.data_ptr<int>(), *to_sender = pairs.senders.data_ptr<int>();
   auto *to_vector = reinterpret_cast<Vector *>(vectors.data_ptr<double>());

@@ -4,10 +4,10 @@
 #ifndef UMA_EDGE_SELECTION_H
 #define UMA_EDGE_SELECTION_H
 
+#include "kernels/buffer.h"
+
 #include <ATen/core/Tensor.h>
 #include <cstdint>
-#include <optional>
-#include <vector>
 
 namespace uma {
 
@@ -16,19 +16,6 @@ struct Pairs {
   at::Tensor receivers, senders;
 
   int64_t size() const { return receivers.numel(); }
-};
-
-// Memory whose first rows are a tensor, with more or fewer of them in each step: it grows in large
-// strides, so that it seldom moves and leaves no gaps behind.
-class Rows {
- public:
-  // Overwrites what it held.
-  at::Tensor take(int64_t number, const std::vector<int64_t> &row,
-                  const at::TensorOptions &options);
-  double bytes() const { return memory_.defined() ? double(memory_.nbytes()) : 0.0; }
-
- private:
-  at::Tensor memory_;
 };
 
 // Selects edges, in the order of the pairs. What it gives is overwritten by the next call.
@@ -41,13 +28,13 @@ class EdgeSelection {
   // positions: (atoms, 3) float64, on the candidates' device.
   void select(const Pairs &candidates, const at::Tensor &positions, double cutoff);
 
-  double bytes() const { return receivers_.bytes() + senders_.bytes() + vectors_.bytes(); }
+  double bytes() const { return double(receivers_.bytes() + senders_.bytes() + vectors_.bytes()); }
 
  private:
   void select_on_host(const Pairs &candidates, const double *positions, double square);
   void select_on_device(const Pairs &candidates, const at::Tensor &positions, double square);
 
-  Rows receivers_, senders_, vectors_;
+  kernels::Buffer receivers_, senders_, vectors_;
 };
 
 }    // namespace uma

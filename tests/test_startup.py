@@ -4,10 +4,10 @@
 import os
 import pickle
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
+import prepared
 import pytest
 from ase.io.lammpsdata import write_lammps_data
 from lammps_session import BIN, ONE_THREAD, TIME_LIMIT
@@ -38,7 +38,7 @@ def ran(exported, tmp_path_factory):
     def get(way: str, nodes: str) -> tuple[list[int], list[list[np.ndarray]]]:
         if (way, nodes) not in made:
             result = folder / f"{way}-{nodes}.pkl"
-            command = [BIN / "mpiexec", "-n", RANKS, sys.executable, PROGRAM]
+            command = [BIN / "mpiexec", "-n", RANKS, prepared.python(), PROGRAM]
             done = subprocess.run(
                 list(map(str, [*command, way, model, data, result])),
                 env=_environment(nodes),

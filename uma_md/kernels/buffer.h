@@ -5,22 +5,34 @@
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
+#include <cmath>
 
 namespace uma::kernels {
 
 // A matrix whose memory only grows, so that steps of a run use the same. What has grown once gets
-// room for an eighth more: numbers of edges that creep up would else leave gaps that nothing fills,
-// one with each new largest number.
+// room that seldom runs out: numbers of edges that creep up would else leave gaps that nothing
+// fills, one with each new largest number.
 class Buffer {
  public:
+  // Rows to have room for: an eighth more, and more of few rows, whose number varies most: of N by
+  // about the square root of N.
+  static int64_t with_room(int64_t rows)
+  {
+    return rows + rows / 8 + int64_t(16.0 * std::sqrt(double(rows)));
+  }
+
   void reserve(int64_t rows, int64_t width, const at::TensorOptions &options)
   {
     width_ = width;
-    const int64_t needed = rows * width;
-    if (memory_.defined() && memory_.numel() >= needed) return;
-    const int64_t more = memory_.defined() ? needed / 8 : 0;
+    if (memory_.defined() && memory_.numel() >= rows * width) return;
+    const int64_t room = memory_.defined() ? with_room(rows) : rows;
     memory_ = at::Tensor();    // first free, then allocate
-    memory_ = at::empty({needed + more}, options);
+    memory_ = at::empty({room * width}, options);
+  }
+  // The first rows, (rows, width).
+  at::Tensor tensor(int64_t rows) const
+  {
+    return memory_.narrow(0, 0, rows * width_).view({rows, width_});
   }
   template <class T> T *rows(int64_t first = 0) const
   {
