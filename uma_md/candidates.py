@@ -83,7 +83,7 @@ def candidates_of(
     device
     """
     points = senders.astype(np.int32)
-    away = np.flatnonzero(shifts.any(axis=1))
+    away = np.flatnonzero((shifts[:, 0] != 0) | (shifts[:, 1] != 0) | (shifts[:, 2] != 0))
     images = np.zeros((0, 4))
     if len(away):
         images, number = _unique_rows(np.column_stack((senders[away], shifts[away])))
@@ -110,12 +110,19 @@ def _unique_rows(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rows of whole numbers that differ, and for each row of the table the number of its own."""
     whole = table.astype(np.int64)
     spans = np.ptp(whole, axis=0) + 1
-    if np.prod(spans, dtype=float) > 2**62:
+    possible = np.prod(spans, dtype=float)
+    if possible > 2**62:
         unique, number = np.unique(whole, axis=0, return_inverse=True)
         return unique, number.ravel()
-    keys = np.ravel_multi_index(tuple((whole - whole.min(axis=0)).T), tuple(spans))
-    _, first, number = np.unique(keys, return_index=True, return_inverse=True)
-    return whole[first], number
+    low = whole.min(axis=0)
+    keys = np.ravel_multi_index(tuple((whole - low).T), tuple(spans))
+    if possible > 10 * len(table):
+        _, first, number = np.unique(keys, return_index=True, return_inverse=True)
+        return whole[first], number
+    is_there = np.zeros(int(possible), dtype=bool)
+    is_there[keys] = True
+    unique = np.column_stack(np.unravel_index(np.flatnonzero(is_there), tuple(spans))) + low
+    return unique, (np.cumsum(is_there) - 1)[keys]
 
 
 def side_by_side(parts: Sequence[Candidates]) -> Candidates:

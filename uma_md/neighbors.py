@@ -24,9 +24,9 @@ class Pairs(NamedTuple):
 
     Attributes
     ----------
-    receivers, senders : (pairs,) int64
+    receivers, senders : (pairs,), whole numbers
         The atoms i and j.
-    shifts : (pairs, 3) float64
+    shifts : (pairs, 3)
         Whole cells between the two.
     """
 
@@ -68,30 +68,33 @@ def find_pairs(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, reach: 
     check_crowd(len(points) ** 2, spheres * len(points))
     receivers, senders, shifts = _search(points, box, lengths, reach)
     if cells.any():
-        shifts += cells[receivers] - cells[senders]
+        shifts = shifts + (cells[receivers] - cells[senders])
     return Pairs(receivers, senders, shifts)
 
 
 def _search(
     points: np.ndarray, box: np.ndarray, heights: np.ndarray, reach: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs in a box that repeats along all directions: receivers, senders and whole boxes."""
+    """Pairs in a box that repeats along all directions: receivers, senders and whole boxes.
+
+    Each pair is searched once, by one thread: so their order is the same in every run.
+    """
     wider = reach
     while not (_grid(heights / wider) >= 1).all():
         wider *= 1.1
-    neighbors = vesin.NeighborList(
-        cutoff=wider, full_list=True, sorted=True, n_threads=torch.get_num_threads()
-    )
+    neighbors = vesin.NeighborList(cutoff=wider, full_list=False, sorted=False, n_threads=1)
     i, j, shifts = neighbors.compute(
         np.ascontiguousarray(points, dtype=np.float64), box, True, quantities="ijS"
     )
-    found = i.astype(np.int64), j.astype(np.int64), shifts.astype(np.float64)
-    if wider == reach:
-        return found
-    receivers, senders, shifts = found
-    vectors = points[senders] - points[receivers] + shifts @ box
-    near = np.einsum("ij,ij->i", vectors, vectors) < reach**2
-    return receivers[near], senders[near], shifts[near]
+    if wider > reach:
+        vectors = points[j] - points[i] + shifts @ box
+        near = np.einsum("ij,ij->i", vectors, vectors) < reach**2
+        i, j, shifts = i[near], j[near], shifts[near]
+    ends = torch.from_numpy(np.stack((np.concatenate((i, j)), np.concatenate((j, i)))).astype(int))
+    receivers, order = ends[0].sort(stable=True)
+    both_ways = torch.from_numpy(np.concatenate((shifts, -shifts)))
+    senders, shifts_of = ends[1].index_select(0, order), both_ways.index_select(0, order)
+    return receivers.numpy(), senders.numpy(), shifts_of.numpy()
 
 
 def _grid(cutoffs: np.ndarray) -> np.ndarray:
