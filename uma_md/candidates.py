@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
@@ -116,13 +117,13 @@ def _unique_rows(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return unique, number.ravel()
     low = whole.min(axis=0)
     keys = np.ravel_multi_index(tuple((whole - low).T), tuple(spans))
-    if possible > 10 * len(table):
+    if possible > 4 * len(table):
         _, first, number = np.unique(keys, return_index=True, return_inverse=True)
         return whole[first], number
     is_there = np.zeros(int(possible), dtype=bool)
     is_there[keys] = True
     unique = np.column_stack(np.unravel_index(np.flatnonzero(is_there), tuple(spans))) + low
-    return unique, (np.cumsum(is_there) - 1)[keys]
+    return unique, np.cumsum(is_there, dtype=np.int32)[keys] - 1
 
 
 def side_by_side(parts: Sequence[Candidates]) -> Candidates:
@@ -171,9 +172,9 @@ class Selected(NamedTuple):
 class EdgeSelector:
     """Selects the candidates within the cutoff: by the kernels on CPUs, else by torch.
 
-    Torch looks at many in passes, so that what is held of all of them are their points alone, and
-    in memory that is kept between calls. Coordinates are handled one axis after the other: on
-    CPUs rows of three numbers and memory that is new take several times as long.
+    Torch looks at many pairs in passes, so that it holds nothing of all of them but their points,
+    in memory that is kept between calls. It handles coordinates one axis after the other: on CPUs
+    rows of three numbers and memory that is new take several times as long.
     """
 
     def __init__(self) -> None:
@@ -271,7 +272,9 @@ class EdgeSelector:
 
 
 def _has_kernels(device: torch.device) -> bool:
-    return device.type == "cpu" and library.load()
+    with suppress(OSError):  # what cannot be loaded ends those who ask for the kernels
+        return device.type == "cpu" and library.load()
+    return False
 
 
 def _joined(parts: Sequence[torch.Tensor]) -> torch.Tensor:

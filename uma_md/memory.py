@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -160,7 +161,7 @@ class MemoryPlanner:
         )
 
     def _new_plan(self, num_edges: int, footprint: Footprint) -> Plan:
-        rows = num_edges * self._num_layers
+        rows = with_room(num_edges) * self._num_layers
         needed = {keep: rows * each for keep, each in footprint.kept.items()}
         available = 0.0
         if self._recompute == "auto" or self._chunk is None:
@@ -184,6 +185,11 @@ class MemoryPlanner:
             return Keep.NOTHING if self._recompute == "on" else Keep.ALL
         fitting = (keep for keep, size in needed.items() if size <= available)
         return max(fitting, key=lambda keep: keep.value, default=Keep.NOTHING)
+
+
+def with_room(edges: int) -> int:
+    """Edges that memory is taken for when it has grown, as ``Buffer`` of the kernels says."""
+    return edges + edges // 8 + int(16 * math.sqrt(edges))
 
 
 def move_network(network: Any, device: torch.device) -> None:

@@ -24,9 +24,9 @@ class Pairs(NamedTuple):
 
     Attributes
     ----------
-    receivers, senders : (pairs,), whole numbers
+    receivers, senders : (pairs,) int64
         The atoms i and j.
-    shifts : (pairs, 3)
+    shifts : (pairs, 3) int32, or float64 where atoms are outside the cell
         Whole cells between the two.
     """
 

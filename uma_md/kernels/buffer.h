@@ -5,7 +5,9 @@
 
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
+#include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace uma::kernels {
 
@@ -14,18 +16,22 @@ namespace uma::kernels {
 // fills, one with each new largest number.
 class Buffer {
  public:
-  // Rows to have room for: an eighth more, and more of few rows, whose number varies most: of N by
-  // about the square root of N.
+  static constexpr int64_t UNLIMITED = std::numeric_limits<int64_t>::max();
+
+  // Rows to have room for: an eighth more, and 16 times the square root of their number, by which
+  // numbers of edges fluctuate.
   static int64_t with_room(int64_t rows)
   {
     return rows + rows / 8 + int64_t(16.0 * std::sqrt(double(rows)));
   }
 
-  void reserve(int64_t rows, int64_t width, const at::TensorOptions &options)
+  // There are never more rows than 'most', or than now.
+  void reserve(int64_t rows, int64_t width, const at::TensorOptions &options,
+               int64_t most = UNLIMITED)
   {
     width_ = width;
     if (memory_.defined() && memory_.numel() >= rows * width) return;
-    const int64_t room = memory_.defined() ? with_room(rows) : rows;
+    const int64_t room = memory_.defined() ? std::min(with_room(rows), std::max(rows, most)) : rows;
     memory_ = at::Tensor();    // first free, then allocate
     memory_ = at::empty({room * width}, options);
   }

@@ -138,6 +138,8 @@ EdgeOrder order_on_cpu(const Edges &edges, int block, int group, int inner_group
   order.blocks = cut(order.starts.data_ptr<int>(), int(edges.num_owned), parts, block);
   order.groups = gather(order.blocks, int(num_inner(edges)), inner_group, group);
   order.inner_groups = count_inner(order.groups, num_inner(edges));
+  order.block_limit = block;
+  order.group_limit = std::max(group, inner_group);
   for (const auto &b : order.blocks) {
     order.largest_block = std::max(order.largest_block, b.end_edge - b.first_edge);
   }
@@ -177,6 +179,7 @@ EdgeOrder order_on_gpu(const Edges &edges, int block)
   }
   order.inner_groups = count_inner(order.groups, inner);
   order.largest_block = std::min(end_of_all, block);
+  order.block_limit = block;
   return order;
 }
 

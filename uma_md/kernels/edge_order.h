@@ -38,6 +38,8 @@ struct EdgeOrder {
   int inner_groups = 0;     // of inner edges, which come first
   int largest_block = 0;    // edges
   int largest_group = 0;    // edges whose rows are set one by one
+  int block_limit = 0;      // edges of a block of several receivers
+  int group_limit = 0;      // edges of a group of several blocks
   int num_rows = 0;
 };
 

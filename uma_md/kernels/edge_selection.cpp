@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <c10/util/Exception.h>
 #include <limits>
 #include <vector>
 
@@ -33,7 +34,7 @@ double square_of(const Vector &v)
   return v[0] * v[0] + v[1] * v[1] + v[2] * v[2];
 }
 
-// Pairs that one thread looks at.
+// Pairs that one thread looks at; fewer than an int can count.
 struct Part {
   int64_t first, end;
   int64_t edges = 0;         // found
@@ -41,15 +42,15 @@ struct Part {
   double nearest = std::numeric_limits<double>::infinity();
 };
 
-// Writes the numbers of the pairs within the cutoff from 'near' on. Whether one is cannot be
-// foretold, so no branch depends on it.
+// Writes which pairs are within the cutoff from 'near' on, counted from the part's first. Whether
+// one is cannot be foretold, so no branch depends on it.
 void find(const PairsOfPoints &pairs, double square, int *near, Part &part)
 {
   int64_t found = 0;
   double nearest = part.nearest;
   for (int64_t pair = part.first; pair < part.end; pair++) {
     const double squared = square_of(pairs(pair));
-    near[found] = int(pair);
+    near[found] = int(pair - part.first);
     found += squared < square;
     nearest = std::min(nearest, squared);
   }
@@ -73,7 +74,7 @@ void write(const PairsOfPoints &pairs, const int *near, int num_rows, const int6
     of_it = 0;
   };
   for (int64_t k = 0; k < part.edges; k++) {
-    const int64_t pair = near[k], edge = part.first_edge + k;
+    const int64_t pair = part.first + near[k], edge = part.first_edge + k;
     const int receiver = pairs.receivers[pair], sender = pairs.senders[pair];
     if (receiver != before) count();
     before = receiver;
@@ -87,9 +88,9 @@ void write(const PairsOfPoints &pairs, const int *near, int num_rows, const int6
 
 std::vector<Part> cut(int64_t pairs)
 {
-  constexpr int64_t LEAST = 1 << 14;
-  const int64_t most = std::max<int64_t>(pairs / LEAST, 1);
-  const int64_t number = std::min<int64_t>(at::get_num_threads(), most);
+  constexpr int64_t LEAST = int64_t(1) << 14, MOST = int64_t(1) << 30;
+  const int64_t threads = std::min<int64_t>(at::get_num_threads(), pairs / LEAST);
+  const int64_t number = std::max({threads, pairs / MOST + 1, int64_t(1)});
   std::vector<Part> parts;
   for (int64_t k = 0; k < number; k++)
     parts.push_back({pairs * k / number, pairs * (k + 1) / number});
@@ -109,6 +110,8 @@ SelectedEdges select_edges(const at::Tensor &receivers, const at::Tensor &sender
                            const at::Tensor &points, const at::Tensor &image_rows,
                            int64_t num_owned, double cutoff)
 {
+  TORCH_CHECK(receivers.is_contiguous() && senders.is_contiguous() && points.is_contiguous(),
+              "pairs and points must be contiguous");
   const PairsOfPoints pairs = {receivers.const_data_ptr<int>(), senders.const_data_ptr<int>(),
                                reinterpret_cast<const Vector *>(points.const_data_ptr<double>())};
   auto parts = cut(receivers.numel());

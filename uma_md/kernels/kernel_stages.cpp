@@ -240,11 +240,11 @@ template <class T> class KernelStages final : public Stages {
     slopes_.reserve(room_, 1, options_);
     basis_.reserve(room_, network_.sizes.num_basis, options_);
     pulls_.reserve(room_, 3, options_);
-    sender_rows_.reserve(order_.largest_group, node_width(), options_);
+    sender_rows_.reserve(order_.largest_group, node_width(), options_, order_.group_limit);
     workspaces_.resize(backend_->concurrency());
     for (Workspace &w : workspaces_) {
       for (const auto &[part, width] : parts()) {
-        (w.*part).reserve(order_.largest_block, width, options_);
+        (w.*part).reserve(order_.largest_block, width, options_, order_.block_limit);
       }
     }
   }

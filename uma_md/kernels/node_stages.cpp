@@ -29,19 +29,20 @@ template <class Work>
 void NodeStages<T>::for_blocks(int64_t num_nodes, const Work &work)
 {
   const int64_t block = backend_.nodes_at_a_time(num_nodes);
+  const int64_t most = backend_.nodes_at_a_time(Buffer::UNLIMITED);
   const auto options = network_.centers.options();
   workspaces_.resize(backend_.concurrency());
   for (Workspace &w : workspaces_) {
-    for (Buffer *buffer : {&w.a, &w.c}) buffer->reserve(block, sizes_.node_width(), options);
+    for (Buffer *buffer : {&w.a, &w.c}) buffer->reserve(block, sizes_.node_width(), options, most);
     for (Buffer *buffer : {&w.u, &w.v, &w.g_u}) {
-      buffer->reserve(block, sizes_.coefficients() * sizes_.hidden_channels, options);
+      buffer->reserve(block, sizes_.coefficients() * sizes_.hidden_channels, options, most);
     }
-    w.scalars.reserve(block, sizes_.channels, options);
+    w.scalars.reserve(block, sizes_.channels, options, most);
     for (Buffer *buffer : {&w.gates, &w.g_gates}) {
-      buffer->reserve(block, sizes_.lmax * sizes_.hidden_channels, options);
+      buffer->reserve(block, sizes_.lmax * sizes_.hidden_channels, options, most);
     }
     for (Buffer *buffer : {&w.first, &w.second, &w.g_hidden}) {
-      buffer->reserve(block, sizes_.hidden_channels, options);
+      buffer->reserve(block, sizes_.hidden_channels, options, most);
     }
   }
   const auto blocks = int((num_nodes + block - 1) / block);
