@@ -173,10 +173,11 @@ def test_kernels_select_what_torch_selects(threads, cutoff, monkeypatch):
     assert len(kept.senders) > 2 * 2**14  # pairs for two threads at least
     points, cells = torch.from_numpy(water.positions), torch.from_numpy(water.cell.array[None])
     atoms = torch.arange(len(water))
-    before = torch.get_num_threads()
+    before, select = torch.get_num_threads(), EdgeSelector()
     torch.set_num_threads(threads)
     try:
-        ours = EdgeSelector()(kept, points, cells, atoms, Limits(cutoff, 300))
+        for other in (6.0, 1.2, cutoff):  # it expects as many edges as there were before
+            ours = select(kept, points, cells, atoms, Limits(other, 300))
     finally:
         torch.set_num_threads(before)
     monkeypatch.setattr(candidates, "_has_kernels", lambda device: False)

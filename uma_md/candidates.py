@@ -159,7 +159,7 @@ class Selected(NamedTuple):
     ----------
     edges
     nearest : (parts,), angstrom**2
-        The least squared distance of each part of the pairs.
+        The least squared distance of each part of the pairs, where that has an edge.
     neighbors : (owned,) int64
         Edges of each receiver.
     """
@@ -179,6 +179,7 @@ class EdgeSelector:
 
     def __init__(self) -> None:
         self._memory = torch.empty((5, 0), dtype=torch.float64)
+        self._expected = 0  # edges, as of the latest call
 
     def __call__(
         self,
@@ -221,7 +222,9 @@ class EdgeSelector:
             candidates.image_rows,
             owned,
             cutoff,
+            self._expected,
         )
+        self._expected = len(senders)
         return Selected(Edges(vectors, senders, receivers), *rest)
 
     def _by_torch(

@@ -34,6 +34,7 @@ class Buffer {
     const int64_t room = memory_.defined() ? std::min(with_room(rows), std::max(rows, most)) : rows;
     memory_ = at::Tensor();    // first free, then allocate
     memory_ = at::empty({room * width}, options);
+    if (room > rows && memory_.is_cpu()) memory_.zero_();    // the system gives it now, not later
   }
   // The first rows, (rows, width).
   at::Tensor tensor(int64_t rows) const

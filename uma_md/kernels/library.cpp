@@ -74,15 +74,16 @@ TORCH_LIBRARY(uma_md, library)
 {
   library.def("supports(Device device) -> bool",
               [](at::Device device) { return Stages::supports(device); });
-  library.def("select_edges(Tensor receivers, Tensor senders, Tensor points, Tensor image_rows, "
-              "int num_owned, float cutoff) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
-              [](const Tensor &receivers, const Tensor &senders, const Tensor &points,
-                 const Tensor &image_rows, int64_t num_owned, double cutoff) {
-                auto found =
-                    select_edges(receivers, senders, points, image_rows, num_owned, cutoff);
-                return std::tuple(found.vectors, found.senders, found.receivers, found.nearest,
-                                  found.neighbors);
-              });
+  library.def(
+      "select_edges(Tensor receivers, Tensor senders, Tensor points, Tensor image_rows, "
+      "int num_owned, float cutoff, int expected) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+      [](const Tensor &receivers, const Tensor &senders, const Tensor &points,
+         const Tensor &image_rows, int64_t num_owned, double cutoff, int64_t expected) {
+        auto found =
+            select_edges(receivers, senders, points, image_rows, num_owned, cutoff, expected);
+        return std::tuple(found.vectors, found.senders, found.receivers, found.nearest,
+                          found.neighbors);
+      });
   library.class_<Holder>("Stages")
       .def(torch::init<int64_t, double, Tensors, std::vector<Tensors>, std::vector<Tensors>,
                        Tensors, std::string, std::string, int64_t>())
