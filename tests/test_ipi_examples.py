@@ -239,7 +239,7 @@ def test_quantum_water(energy, tmp_path):
     ]
     model = ["--model", checkpoint("tiny-1p2p1"), "--start", tmp_path / "water.xyz"]
     results = tmp_path / "results"
-    options = ["--scale", "0.025", "--output", results]
+    options = ["--scale", "0.04", "--output", results]
     done = subprocess.run([*program, *model, *options], capture_output=True, text=True, check=True)
     table = [line for line in done.stdout.splitlines() if "±" in line]
     assert [line[:28].strip() for line in table] == names
