@@ -53,9 +53,8 @@ def compare(name: str, task: str, ways=WAYS) -> list[float]:
 
 
 def main() -> None:
-    found = {"water:8": compare("water:8", "omol")}
-    for name, task in (("far", "omol"), ("shear", "omat")):
-        found[name] = compare(name, task, (0, 4))
+    found = {name: compare(name, task) for name, task in (("water:8", "omol"), ("far", "omol"))}
+    found["shear"] = compare("shear", "omat", (0, 4))
     if MPI.COMM_WORLD.rank == 0:
         arrays: dict[str, Any] = {name: np.array(values) for name, values in found.items()}
         np.savez(sys.argv[2], **arrays)

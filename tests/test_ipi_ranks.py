@@ -40,7 +40,7 @@ def test_beads_and_atoms_over_ranks_give_what_one_rank_gives(tmp_path):
     ]
     subprocess.run(list(map(str, command)), env=ENVIRONMENT, timeout=TIME_LIMIT, check=True)
     found = dict(np.load(tmp_path / "a.npz"))
-    counts = {"water:8": 4, "far": 2, "shear": 2}  # ranks per bead that were tried
+    counts = {"water:8": 4, "far": 4, "shear": 2}  # ranks per bead that were tried
     batches, results = 3, 3
     assert {name: len(each) for name, each in found.items()} == {
         name: batches * results * ways for name, ways in counts.items()
@@ -75,6 +75,7 @@ def test_all_ranks_end_with_the_sentence_of_one(tmp_path):
     structure("mol:OH@0,2").write(template)
     for words, sentence in (
         (("--unix", "nobody", "--wait", 0), "Error: i-PI must listen at the UNIX socket"),
+        (("--unix", "nobody", "--task", "none"), "Error: task must be one of"),
         (("--unix", "nobody", "--ranks-per-bead", 3), "Error: ranks per bead must divide"),
         (("--unix", "nobody", "--template", tmp_path / "none"), "none: No such file"),
     ):
