@@ -7,7 +7,6 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/from_blob.h>
-#include <ATen/ops/ones.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/zeros.h>
 #include <algorithm>
@@ -52,6 +51,7 @@ void EdgeGraph::set_candidates(const Candidates &candidates)
   num_owned_ = candidates.num_owned;
   candidates_ = {candidates.pairs.receivers.to(device_), candidates.pairs.senders.to(device_)};
   rows_ = index_tensor(candidates.rows, device_);
+  if (device_.is_cpu()) rows_ = rows_.to(at::kInt);
   atomic_numbers_ = index_tensor(
       by_row(candidates.atomic_numbers, candidates.rows, candidates.num_rows), device_);
   has_remote_ = candidates.num_rows > num_owned_;
@@ -60,6 +60,7 @@ void EdgeGraph::set_candidates(const Candidates &candidates)
 void EdgeGraph::update(const at::Tensor &positions)
 {
   const at::NoGradGuard no_grad;
+  vectors_ = at::Tensor();    // may be the selection's
   edges_.select(candidates_, positions, cutoff_);
   receivers_ = rows_.index_select(0, edges_.pairs.receivers);
   senders_ = rows_.index_select(0, edges_.pairs.senders);
@@ -73,10 +74,9 @@ void EdgeGraph::update(const at::Tensor &positions)
 at::Tensor EdgeGraph::extremes() const
 {
   const at::NoGradGuard no_grad;
-  const auto one = at::ones({1}, receivers_.options());
-  auto neighbors = at::zeros({std::max(num_owned_, int64_t(1))}, receivers_.options());
-  neighbors.index_add_(0, receivers_, one.expand({num_edges()}));
-  return at::stack({edges_.coincident, neighbors.max()}).to(at::kDouble);
+  if (num_atoms_ == 0) return at::zeros({2}, vectors_.options().dtype(at::kDouble));
+  const auto coincide = edges_.nearest.min().eq(0.0);
+  return at::stack({coincide.to(at::kDouble), edges_.neighbors.max().to(at::kDouble)});
 }
 
 void EdgeGraph::check(double coincident, double neighbors) const

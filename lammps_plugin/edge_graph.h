@@ -34,8 +34,8 @@ class EdgeGraph {
   // std::runtime_error when there are more edges than the model was made for.
   void update(const at::Tensor &positions);
 
-  // What 'check' looks at, (2,) float64: pairs of atoms at the same position, most neighbors of an
-  // atom. To be read with the results: to read it alone would wait for the device once more.
+  // What 'check' looks at, (2,) float64: whether atoms are at the same position, most neighbors of
+  // an atom. To be read with the results: to read it alone would wait for the device once more.
   at::Tensor extremes() const;
 
   // Throws std::runtime_error when atoms coincide or have more neighbors than the model was made
@@ -49,7 +49,7 @@ class EdgeGraph {
   const at::Tensor &atomic_numbers() const { return atomic_numbers_; }    // (rows,)
   at::Tensor owned_numbers() const { return atomic_numbers_.narrow(0, 0, num_owned_); }
   const at::Tensor &vectors() const { return vectors_; }        // (edges, 3), the model's dtype
-  const at::Tensor &senders() const { return senders_; }        // (edges,), rows
+  const at::Tensor &senders() const { return senders_; }        // (edges,), rows: int32 on CPUs
   const at::Tensor &receivers() const { return receivers_; }    // (edges,), rows
 
   // From dE/dvector of each edge, (edges, 3) float64:

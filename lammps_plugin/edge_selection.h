@@ -4,7 +4,7 @@
 #ifndef UMA_EDGE_SELECTION_H
 #define UMA_EDGE_SELECTION_H
 
-#include "kernels/buffer.h"
+#include "kernels/edge_selection.h"
 
 #include <ATen/core/Tensor.h>
 #include <cstdint>
@@ -21,20 +21,20 @@ struct Pairs {
 // Selects edges, in the order of the pairs. What it gives is overwritten by the next call.
 class EdgeSelection {
  public:
-  Pairs pairs;              // the edges
-  at::Tensor vectors;       // (edges, 3) float64, position[sender] - position[receiver], angstrom
-  at::Tensor coincident;    // number of pairs at the same position
+  Pairs pairs;             // the edges
+  at::Tensor vectors;      // (edges, 3) float64, position[sender] - position[receiver], angstrom
+  at::Tensor nearest;      // squared distances, the least of all pairs among them
+  at::Tensor neighbors;    // (atoms,) int64: edges of each receiver
 
   // positions: (atoms, 3) float64, on the candidates' device.
   void select(const Pairs &candidates, const at::Tensor &positions, double cutoff);
 
-  double bytes() const { return double(receivers_.bytes() + senders_.bytes() + vectors_.bytes()); }
+  double bytes() const { return double(on_host_.bytes()); }
 
  private:
-  void select_on_host(const Pairs &candidates, const double *positions, double square);
   void select_on_device(const Pairs &candidates, const at::Tensor &positions, double square);
 
-  kernels::Buffer receivers_, senders_, vectors_;
+  kernels::EdgeSelection on_host_;
 };
 
 }    // namespace uma

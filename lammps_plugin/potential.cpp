@@ -144,7 +144,7 @@ void Potential::connect(MPI_Comm world)
 
 void Potential::set_composition(const std::vector<int64_t> &counts)
 {
-  if (counts == counts_) return;
+  if (has_composition(counts)) return;
   natoms_ = std::accumulate(counts.begin(), counts.end(), int64_t(0));
   if (natoms_ > 0) check_composition(counts);
   if (natoms_ > 0) merge(counts);

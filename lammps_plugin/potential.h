@@ -30,7 +30,7 @@ struct Result {
   at::Tensor forces;                 // (atoms, 3), eV/angstrom, ghosts included
   std::array<double, 9> virial{};    // of the edges, row by row, eV
   at::Tensor atom_virials;           // (atoms, 3, 3), eV, ghosts included; where asked for
-  double coincident = 0.0;           // pairs of atoms at the same position
+  double coincident = 0.0;           // whether atoms are at the same position
   double neighbors = 0.0;            // most of an owned atom
 };
 

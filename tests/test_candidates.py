@@ -176,7 +176,7 @@ def test_kernels_select_what_torch_selects(threads, cutoff, monkeypatch):
     before, select = torch.get_num_threads(), EdgeSelector()
     torch.set_num_threads(threads)
     try:
-        for other in (6.0, 1.2, cutoff):  # it expects as many edges as there were before
+        for other in (1.2, 6.0, 1.2, cutoff):  # more and fewer edges than there is memory for
             ours = select(kept, points, cells, atoms, Limits(other, 300))
     finally:
         torch.set_num_threads(before)
@@ -186,6 +186,24 @@ def test_kernels_select_what_torch_selects(threads, cutoff, monkeypatch):
     assert torch.equal(ours.senders, reference.senders)
     assert torch.equal(ours.receivers, reference.receivers)
     assert torch.equal(ours.vectors, reference.vectors)
+
+
+@pytest.mark.parametrize("selecting", ["kernels"], indirect=True)
+def test_memory_of_edges_serves_again_when_nobody_holds_them():
+    system = system_of(structure("water:64"))
+    follower = Follower(LIMITS, CPU, skin=1.0)
+    held = follower.graph(system)
+    vectors, place = held.vectors.clone(), held.vectors.data_ptr()
+    system.positions[0] += 0.01
+    places = {follower.graph(system).vectors.data_ptr() for _ in range(5)}
+    assert place not in places
+    assert len(places) == 1
+    assert torch.equal(held.vectors, vectors)
+    ends = held.senders
+    del held
+    places = {follower.graph(system).senders.data_ptr() for _ in range(5)}
+    assert ends.data_ptr() not in places
+    assert len(places) == 1
 
 
 def test_atoms_have_as_many_neighbors_as_they_may():

@@ -56,11 +56,19 @@ class Ending:
 
 
 def launch(
-    ranks: tuple[int, int], folder: Path, command: list[object], environment: Mapping[str, str]
+    ranks: tuple[int, int],
+    folder: Path,
+    command: list[object],
+    environment: Mapping[str, str],
+    megabytes: float = 0.0,
 ) -> Ending:
-    """Run a command on so many ranks of the first and of the second node, within a time limit."""
+    """Run a command on so many ranks of the first and of the second node, within a time limit.
+
+    Their network carries so many megabytes a second each way; as many as it can for 0.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    arguments = [sys.executable, __file__, str(folder), *map(str, (*ranks, *command))]
+    arguments = [sys.executable, __file__, str(folder)]
+    arguments += map(str, (megabytes, *ranks, *command))
     output = folder / "output"
     with output.open("w") as stream:
         done = subprocess.run(
@@ -118,7 +126,7 @@ def _second() -> None:
     sys.stdin.read()
 
 
-def _first(folder: Path, ranks: list[str], command: list[str]) -> int:
+def _first(folder: Path, megabytes: float, ranks: list[str], command: list[str]) -> int:
     """The first node: returns the exit code of ``mpiexec``."""
     names = "".join(f"{address} {name}\n" for name, address in ADDRESSES.items())
     (folder / "names").write_text(f"127.0.0.1 localhost\n{names}")
@@ -131,6 +139,8 @@ def _first(folder: Path, ranks: list[str], command: list[str]) -> int:
         (inside,) = Path(f"/proc/{second.pid}/task/{second.pid}/children").read_text().split()
         enter = ["nsenter", "--target", inside, *KINDS]
         _join(inside, enter)
+        if megabytes:
+            _slow_down(megabytes, enter)
         launcher = folder / "launcher"
         launcher.write_text(LAUNCHER.format(enter=shlex.join(enter)))
         launcher.chmod(0o755)
@@ -159,7 +169,14 @@ def _join(inside: str, enter: list[str]) -> None:
             time.sleep(0.02)
 
 
+def _slow_down(megabytes: float, enter: list[str]) -> None:
+    """Limit the network to so many megabytes a second each way, with room for a second's."""
+    rate = ["rate", f"{round(8e6 * megabytes)}bit", "burst", "128kb", "latency", "1s"]
+    for prefix in ([], enter):
+        _run(*prefix, "tc", "qdisc", "add", "dev", DEVICE, "root", "tbf", *rate)
+
+
 if __name__ == "__main__":
     if sys.argv[1:]:
-        sys.exit(_first(Path(sys.argv[1]), sys.argv[2:4], sys.argv[4:]))
+        sys.exit(_first(Path(sys.argv[1]), float(sys.argv[2]), sys.argv[3:5], sys.argv[5:]))
     _second()

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -60,6 +60,11 @@ class Candidates(NamedTuple):
             boxes = cells.index_select(0, self.image_systems)
             shifts = (self.image_shifts.unsqueeze(1) @ boxes).squeeze(1)
         return torch.cat((positions, positions.index_select(0, self.image_rows) + shifts))
+
+    def rows(self) -> torch.Tensor:
+        """The row of each point, (points,) int32."""
+        own = torch.arange(self.num_rows, dtype=torch.int32, device=self.image_rows.device)
+        return torch.cat((own, self.image_rows.int()))
 
 
 def candidates_of(
@@ -172,14 +177,14 @@ class Selected(NamedTuple):
 class EdgeSelector:
     """Selects the candidates within the cutoff: by the kernels on CPUs, else by torch.
 
-    Torch looks at many pairs in passes, so that it holds nothing of all of them but their points,
-    in memory that is kept between calls. It handles coordinates one axis after the other: on CPUs
-    rows of three numbers and memory that is new take several times as long.
+    Both keep memory between calls, since new memory takes longer than the selection. Torch looks at
+    many pairs in passes, so that it holds nothing of all of them but their points. It handles
+    coordinates one axis after the other: on CPUs rows of three numbers take several times as long.
     """
 
     def __init__(self) -> None:
         self._memory = torch.empty((5, 0), dtype=torch.float64)
-        self._expected = 0  # edges, as of the latest call
+        self._kernels: Any = None
 
     def __call__(
         self,
@@ -215,16 +220,11 @@ class EdgeSelector:
     def _by_kernels(
         self, candidates: Candidates, points: torch.Tensor, owned: int, cutoff: float
     ) -> Selected:
-        vectors, senders, receivers, *rest = torch.ops.uma_md.select_edges(
-            candidates.receivers,
-            candidates.senders,
-            points,
-            candidates.image_rows,
-            owned,
-            cutoff,
-            self._expected,
+        if self._kernels is None:
+            self._kernels = torch.classes.uma_md.EdgeSelection()
+        vectors, senders, receivers, *rest = self._kernels.select(
+            candidates.receivers, candidates.senders, points, candidates.rows(), owned, cutoff
         )
-        self._expected = len(senders)
         return Selected(Edges(vectors, senders, receivers), *rest)
 
     def _by_torch(
@@ -238,10 +238,10 @@ class EdgeSelector:
         vectors, senders, receivers, nearest = (
             _joined(parts) for parts in zip(*found, strict=True)
         )
-        if len(candidates.image_rows):
-            rows = torch.arange(candidates.num_rows, device=senders.device)
-            senders = torch.cat((rows, candidates.image_rows)).index_select(0, senders)
-        edges = Edges(vectors, senders.long(), receivers.long())
+        senders = candidates.rows().index_select(0, senders)
+        if points.device.type != "cpu":  # sums over atoms take 64-bit indices there
+            senders, receivers = senders.long(), receivers.long()
+        edges = Edges(vectors, senders, receivers)
         one = torch.ones(1, dtype=torch.int64, device=points.device)
         neighbors = torch.zeros(owned, dtype=torch.int64, device=points.device)
         neighbors.index_add_(0, edges.receivers, one.expand(len(edges.receivers)))

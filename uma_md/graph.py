@@ -18,7 +18,7 @@ class Graph(NamedTuple):
     Attributes
     ----------
     vectors : (edges, 3), angstrom
-    senders, receivers : (edges,)
+    senders, receivers : (edges,) int32 on CPUs, else int64
         Rows of the atoms at both ends.
     atomic_numbers : (rows,)
         Of owned and remote atoms.
@@ -47,7 +47,7 @@ class Edges(NamedTuple):
     ----------
     vectors : (edges, 3), angstrom, float64
         From receiver to sender.
-    senders, receivers : (edges,)
+    senders, receivers : (edges,) int32 on CPUs, else int64
         Rows of the atoms at both ends.
     """
 

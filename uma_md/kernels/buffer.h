@@ -45,6 +45,8 @@ class Buffer {
   {
     return memory_.data_ptr<T>() + first * width_;
   }
+  // Whether a tensor that was made of it still exists.
+  bool held_elsewhere() const { return memory_.defined() && memory_.storage().use_count() > 1; }
   void zero() { memory_.zero_(); }
   int64_t bytes() const { return memory_.defined() ? int64_t(memory_.nbytes()) : 0; }
 

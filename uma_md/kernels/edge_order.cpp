@@ -29,10 +29,16 @@ int num_parts(const Edges &edges)
   return 0 < num_inner(edges) && edges.num_inner < edges.senders.numel() ? 2 : 1;
 }
 
+// Ends of edges in memory of the order's own: a step's edges are overwritten by the next one's.
+at::Tensor own(const at::Tensor &rows)
+{
+  return rows.to(at::kInt, /*non_blocking=*/false, /*copy=*/true).contiguous();
+}
+
 // What edges are sorted by, int32: the receiver; of edges that come after others, behind all these.
 at::Tensor keys_of(const Edges &edges)
 {
-  auto keys = edges.receivers.to(at::kInt).contiguous();
+  auto keys = own(edges.receivers);
   if (num_parts(edges) == 1) return keys;
   const int64_t inner = num_inner(edges);
   keys.narrow(0, inner, keys.numel() - inner).add_(edges.num_owned);
@@ -123,8 +129,8 @@ EdgeOrder order_on_cpu(const Edges &edges, int block, int group, int inner_group
 {
   check_number(edges.senders.numel());
   EdgeOrder order;
-  order.senders = edges.senders.to(at::kInt).contiguous();
-  order.receivers = edges.receivers.to(at::kInt).contiguous();
+  order.senders = own(edges.senders);
+  order.receivers = own(edges.receivers);
   auto keys = keys_of(edges);
   const int *key = keys.data_ptr<int>();
   if (!std::is_sorted(key, key + keys.numel())) {

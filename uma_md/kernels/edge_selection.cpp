@@ -3,16 +3,12 @@
 #include "edge_selection.h"
 
 #include <ATen/Parallel.h>
-#include <ATen/ops/arange.h>
-#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <c10/util/Exception.h>
 #include <limits>
-#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -20,11 +16,6 @@ namespace uma::kernels {
 namespace {
 
 using Vector = std::array<double, 3>;
-
-struct PairsOfPoints {
-  const int *receivers, *senders;
-  const Vector *points;
-};
 
 Vector difference(const Vector &from, const Vector &to)
 {
@@ -36,6 +27,11 @@ double square_of(const Vector &v)
   return v[0] * v[0] + v[1] * v[1] + v[2] * v[2];
 }
 
+struct View {
+  const int *receivers, *senders;
+  const Vector *points;
+};
+
 // Pairs that one thread looks at, and the room for their edges.
 struct Part {
   int64_t first_pair, end_pair;
@@ -44,10 +40,11 @@ struct Part {
 
 struct Written {
   Vector *vectors;
-  int64_t *senders, *receivers, *neighbors;
+  int *senders, *receivers;
+  int64_t *neighbors;
 };
 
-int64_t count(const PairsOfPoints &pairs, double square, const Part &part)
+int64_t count(const View &pairs, double square, const Part &part)
 {
   int64_t edges = 0;
   for (int64_t pair = part.first_pair; pair < part.end_pair; pair++) {
@@ -59,29 +56,35 @@ int64_t count(const PairsOfPoints &pairs, double square, const Part &part)
 
 // Writes edges until the part's room is full, and says where they end and which pair comes next.
 // Whether a pair is an edge cannot be foretold, so nothing branches on it: the next one overwrites
-// what is none.
-std::pair<int64_t, int64_t> write(const PairsOfPoints &pairs, double square, const int *row_of,
+// what is none. What is pointed to is named first, since it is read anew after each write
+// otherwise.
+template <class Row>
+std::pair<int64_t, int64_t> write(const View &pairs, const Row &row, double square,
                                   const Part &part, const Written &to, double &nearest)
 {
-  int64_t pair = part.first_pair, edge = part.first_edge;
-  while (pair < part.end_pair && edge < part.end_edge) {
-    const int receiver = pairs.receivers[pair];
-    const Vector from = pairs.points[receiver];
+  const auto [receivers, senders, points] = pairs;
+  const auto [vectors, to_senders, to_receivers, neighbors] = to;
+  const auto [first_pair, end_pair, first_edge, end_edge] = part;
+  int64_t pair = first_pair, edge = first_edge;
+  double least = std::numeric_limits<double>::infinity();
+  while (pair < end_pair && edge < end_edge) {
+    const int receiver = receivers[pair];
+    const Vector from = points[receiver];
     const int64_t before = edge;
-    for (; pair < part.end_pair && edge < part.end_edge && pairs.receivers[pair] == receiver;
-         pair++) {
-      const int sender = pairs.senders[pair];
-      const Vector vector = difference(from, pairs.points[sender]);
+    for (; pair < end_pair && edge < end_edge && receivers[pair] == receiver; pair++) {
+      const int sender = senders[pair];
+      const Vector vector = difference(from, points[sender]);
       const double squared = square_of(vector);
-      to.vectors[edge] = vector;
-      to.receivers[edge] = receiver;
-      to.senders[edge] = row_of[sender];
+      vectors[edge] = vector;
+      to_receivers[edge] = receiver;
+      to_senders[edge] = row(sender);
       edge += squared < square;
-      nearest = std::min(nearest, squared);
+      least = std::min(least, squared);
     }
     // Other threads may count edges of the same receiver.
-    std::atomic_ref(to.neighbors[receiver]).fetch_add(edge - before, std::memory_order_relaxed);
+    std::atomic_ref(neighbors[receiver]).fetch_add(edge - before, std::memory_order_relaxed);
   }
+  nearest = least;
   return {edge, pair};
 }
 
@@ -96,12 +99,18 @@ std::vector<Part> cut(int64_t pairs)
   return parts;
 }
 
-// Gives each part room for its edges; returns their number.
-int64_t give_room(std::vector<Part> &parts, const PairsOfPoints &pairs, double square)
+template <class Work> void for_parts(int64_t parts, const Work &work)
 {
-  at::parallel_for(0, int64_t(parts.size()), 1, [&](int64_t first, int64_t end) {
-    for (int64_t k = first; k < end; k++) parts[k].end_edge = count(pairs, square, parts[k]);
+  at::parallel_for(0, parts, 1, [&](int64_t first, int64_t end) {
+    for (int64_t k = first; k < end; k++) work(k);
   });
+}
+
+// Counts the edges of each part and gives it room for them; returns their number.
+int64_t give_room(std::vector<Part> &parts, const View &pairs, double square)
+{
+  for_parts(int64_t(parts.size()),
+            [&](int64_t k) { parts[k].end_edge = count(pairs, square, parts[k]); });
   int64_t edges = 0;
   for (Part &part : parts) {
     part.first_edge = edges;
@@ -110,52 +119,74 @@ int64_t give_room(std::vector<Part> &parts, const PairsOfPoints &pairs, double s
   return edges;
 }
 
-at::Tensor rows_of_points(int64_t num_points, const at::Tensor &image_rows)
-{
-  const int64_t num_rows = num_points - image_rows.numel();
-  return at::cat({at::arange(num_rows, at::kInt), image_rows.to(at::kInt)});
-}
-
 }    // namespace
 
-SelectedEdges select_edges(const at::Tensor &receivers, const at::Tensor &senders,
-                           const at::Tensor &points, const at::Tensor &image_rows,
-                           int64_t num_owned, double cutoff, int64_t expected)
+bool EdgeSelection::Memory::held() const
 {
-  TORCH_CHECK(receivers.is_contiguous() && senders.is_contiguous() && points.is_contiguous(),
-              "pairs and points must be contiguous");
-  const PairsOfPoints pairs = {receivers.const_data_ptr<int>(), senders.const_data_ptr<int>(),
-                               reinterpret_cast<const Vector *>(points.const_data_ptr<double>())};
+  return vectors.held_elsewhere() || senders.held_elsewhere() || receivers.held_elsewhere();
+}
+
+int64_t EdgeSelection::Memory::bytes() const
+{
+  return vectors.bytes() + senders.bytes() + receivers.bytes();
+}
+
+void EdgeSelection::Memory::reserve(int64_t edges)
+{
+  vectors.reserve(edges, 3, at::kDouble);
+  senders.reserve(edges, 1, at::kInt);
+  receivers.reserve(edges, 1, at::kInt);
+}
+
+int64_t EdgeSelection::bytes() const
+{
+  return memories_[0].bytes() + memories_[1].bytes();
+}
+
+// One that nothing else holds: the second where a caller still has the edges of the call before.
+EdgeSelection::Memory &EdgeSelection::free_memory()
+{
+  if (!memories_[0].held()) return memories_[0];
+  if (memories_[1].held()) memories_[1] = {};
+  return memories_[1];
+}
+
+// One thread writes into the room that there is, and only if this is too small counts before it
+// writes again. Several must know how many edges come before theirs.
+SelectedEdges EdgeSelection::operator()(const CandidatePairs &pairs, double cutoff)
+{
+  const View view = {pairs.receivers.const_data_ptr<int>(), pairs.senders.const_data_ptr<int>(),
+                     reinterpret_cast<const Vector *>(pairs.points.const_data_ptr<double>())};
+  const int *rows = pairs.rows.defined() ? pairs.rows.const_data_ptr<int>() : nullptr;
   const double square = cutoff * cutoff;
-  const auto row_of = rows_of_points(points.size(0), image_rows);
-  auto parts = cut(receivers.numel());
-  const int64_t guess = expected + expected / 64;
-  const bool guessed = parts.size() == 1 && expected > 0;
-  if (guessed) parts[0].end_edge = guess;
-  const int64_t room = guessed ? guess : give_room(parts, pairs, square);
-  SelectedEdges found = {
-      at::empty({room, 3}, at::kDouble), at::empty({room}, at::kLong), at::empty({room}, at::kLong),
-      at::empty({int64_t(parts.size())}, at::kDouble), at::zeros({num_owned}, at::kLong)};
-  const Written to = {reinterpret_cast<Vector *>(found.vectors.data_ptr<double>()),
-                      found.senders.data_ptr<int64_t>(), found.receivers.data_ptr<int64_t>(),
-                      found.neighbors.data_ptr<int64_t>()};
-  double *nearest = found.nearest.data_ptr<double>();
-  int64_t edges = 0, next = 0;    // of the last part
-  at::parallel_for(0, int64_t(parts.size()), 1, [&](int64_t first, int64_t end) {
-    for (int64_t k = first; k < end; k++) {
-      double least = std::numeric_limits<double>::infinity();
-      const auto ends = write(pairs, square, row_of.const_data_ptr<int>(), parts[k], to, least);
-      nearest[k] = least;
-      if (k + 1 == int64_t(parts.size())) std::tie(edges, next) = ends;
-    }
-  });
-  if (guessed && next < receivers.numel()) {    // there are more
-    return select_edges(receivers, senders, points, image_rows, num_owned, cutoff, 0);
+  const int64_t num_pairs = pairs.receivers.numel();
+  Memory &memory = free_memory();
+  auto parts = cut(num_pairs);
+  const auto num_parts = int64_t(parts.size());
+  const auto nearest = at::empty({num_parts}, at::kDouble);
+  at::Tensor neighbors;
+  std::vector<std::pair<int64_t, int64_t>> ends(num_parts, {0, -1});
+  const auto write_all = [&] {
+    neighbors = at::zeros({pairs.num_receivers}, at::kLong);
+    const Written to = {reinterpret_cast<Vector *>(memory.vectors.rows<double>()),
+                        memory.senders.rows<int>(), memory.receivers.rows<int>(),
+                        neighbors.data_ptr<int64_t>()};
+    for_parts(num_parts, [&](int64_t k) {
+      double &least = nearest.data_ptr<double>()[k];
+      ends[k] = rows ? write(
+                           view, [=](int k) { return rows[k]; }, square, parts[k], to, least)
+                     : write(view, [](int k) { return k; }, square, parts[k], to, least);
+    });
+  };
+  parts[0].end_edge = memory.senders.bytes() / int64_t(sizeof(int));
+  if (num_parts == 1 && parts[0].end_edge > 0) write_all();
+  if (ends.back().second < num_pairs) {
+    memory.reserve(give_room(parts, view, square) + 1);    // so that all pairs are looked at
+    write_all();
   }
-  for (at::Tensor *each : {&found.vectors, &found.senders, &found.receivers}) {
-    *each = each->narrow(0, 0, edges);
-  }
-  return found;
+  const int64_t edges = ends.back().first;
+  return {memory.vectors.tensor(edges), memory.senders.tensor(edges).squeeze(1),
+          memory.receivers.tensor(edges).squeeze(1), nearest, neighbors};
 }
 
 }    // namespace uma::kernels

@@ -4,25 +4,49 @@
 #ifndef UMA_KERNELS_EDGE_SELECTION_H
 #define UMA_KERNELS_EDGE_SELECTION_H
 
+#include "buffer.h"
+
 #include <ATen/core/Tensor.h>
+#include <array>
 #include <cstdint>
 
 namespace uma::kernels {
 
-struct SelectedEdges {
-  at::Tensor vectors;               // (edges, 3) float64, from receiver to sender, angstrom
-  at::Tensor senders, receivers;    // (edges,) int64: rows
-  at::Tensor nearest;               // (parts,) float64: least squared distances of edges
-  at::Tensor neighbors;             // (owned,) int64: edges of each receiver
+// Pairs of points that may be edges. Receivers are among the first points.
+struct CandidatePairs {
+  at::Tensor receivers, senders;    // (pairs,) int32
+  at::Tensor points;                // (points, 3) float64, angstrom
+  int64_t num_receivers;
+  at::Tensor rows = {};    // (points,) int32: what a point is called as a sender; itself by default
 };
 
-// Selects edges in the order of the pairs. 'receivers' and 'senders', (pairs,) int32, are points;
-// 'points' (points, 3) float64 are rows and their images, whose rows are 'image_rows' (images,)
-// int64. Receivers are among the first 'num_owned' rows. Some 'expected' edges are found in one
-// sweep on one thread; 0 where their number is not known.
-SelectedEdges select_edges(const at::Tensor &receivers, const at::Tensor &senders,
-                           const at::Tensor &points, const at::Tensor &image_rows,
-                           int64_t num_owned, double cutoff, int64_t expected);
+struct SelectedEdges {
+  at::Tensor vectors;               // (edges, 3) float64, from receiver to sender, angstrom
+  at::Tensor senders, receivers;    // (edges,) int32
+  at::Tensor nearest;               // (parts,) float64: least squared distances of pairs
+  at::Tensor neighbors;             // (receivers,) int64: edges of each
+};
+
+// Selects edges in the order of the pairs. Memory of earlier calls' edges serves again; what is
+// still held stays as it is.
+class __attribute__((visibility("default"))) EdgeSelection {
+ public:
+  SelectedEdges operator()(const CandidatePairs &pairs, double cutoff);
+
+  int64_t bytes() const;
+
+ private:
+  struct Memory {
+    Buffer vectors, senders, receivers;
+
+    bool held() const;
+    int64_t bytes() const;
+    void reserve(int64_t edges);
+  };
+  Memory &free_memory();
+
+  std::array<Memory, 2> memories_;
+};
 
 }    // namespace uma::kernels
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// The stages as a class of torch, and the selection of edges as an operator, for Python.
+// The stages and the selection of edges as classes of torch, for Python.
 
 #include "edge_selection.h"
 #include "stages.h"
@@ -70,20 +70,29 @@ class Holder final : public torch::CustomClassHolder {
   std::unique_ptr<Stages> stages_;
 };
 
+class SelectionHolder final : public torch::CustomClassHolder {
+ public:
+  std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>
+  select(const Tensor &receivers, const Tensor &senders, const Tensor &points, const Tensor &rows,
+         int64_t num_receivers, double cutoff)
+  {
+    auto found = select_({receivers.contiguous(), senders.contiguous(), points.contiguous(),
+                          num_receivers, rows.contiguous()},
+                         cutoff);
+    return {found.vectors, found.senders, found.receivers, found.nearest, found.neighbors};
+  }
+
+ private:
+  EdgeSelection select_;
+};
+
 TORCH_LIBRARY(uma_md, library)
 {
   library.def("supports(Device device) -> bool",
               [](at::Device device) { return Stages::supports(device); });
-  library.def(
-      "select_edges(Tensor receivers, Tensor senders, Tensor points, Tensor image_rows, "
-      "int num_owned, float cutoff, int expected) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
-      [](const Tensor &receivers, const Tensor &senders, const Tensor &points,
-         const Tensor &image_rows, int64_t num_owned, double cutoff, int64_t expected) {
-        auto found =
-            select_edges(receivers, senders, points, image_rows, num_owned, cutoff, expected);
-        return std::tuple(found.vectors, found.senders, found.receivers, found.nearest,
-                          found.neighbors);
-      });
+  library.class_<SelectionHolder>("EdgeSelection")
+      .def(torch::init<>())
+      .def("select", &SelectionHolder::select);
   library.class_<Holder>("Stages")
       .def(torch::init<int64_t, double, Tensors, std::vector<Tensors>, std::vector<Tensors>,
                        Tensors, std::string, std::string, int64_t>())

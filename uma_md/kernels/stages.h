@@ -35,7 +35,7 @@ struct Weights {
 
 struct Edges {
   at::Tensor vectors;               // (edges, 3), angstrom, in the model's type
-  at::Tensor senders, receivers;    // (edges,) int64, rows of h
+  at::Tensor senders, receivers;    // (edges,) int32 or int64, rows of h
   at::Tensor atomic_numbers;        // (rows,) int64
   int64_t num_owned;                // rows that receive
   int64_t room = 0;                 // of edges: padding is worked on, and counts for nothing
