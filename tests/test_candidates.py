@@ -13,7 +13,7 @@ from uma_md.batching import Batcher, Follower, build_graph
 from uma_md.candidates import EdgeSelector, candidates_of, side_by_side
 from uma_md.graph import Graph, Limits
 from uma_md.kernels import library
-from uma_md.neighbors import PairStore, Reach, find_pairs
+from uma_md.neighbors import PairList, PairStore, Reach, find_once, find_pairs
 from uma_md.system import System
 
 CPU = torch.device("cpu")
@@ -48,9 +48,9 @@ def searches(monkeypatch):
 
     def search(*arguments):
         made.append(1)
-        return find_pairs(*arguments)
+        return find_once(*arguments)
 
-    monkeypatch.setattr(neighbors, "find_pairs", search)
+    monkeypatch.setattr(neighbors, "find_once", search)
     return made
 
 
@@ -93,7 +93,7 @@ def test_other_systems_are_searched_anew(change, searches):
     follower = Follower(LIMITS, CPU, skin=1.0)
     follower.graph(system_of(atoms))
     if change == "strain":
-        atoms.set_cell(atoms.cell.array * 0.8, scale_atoms=True)
+        atoms.set_cell(atoms.cell.array * 0.79, scale_atoms=True)
     elif change == "atoms":
         atoms.numbers[0] = 7
     else:
@@ -160,6 +160,32 @@ def test_an_image_is_one_point_however_many_pairs_it_is_in():
     both = side_by_side([kept, kept])
     assert len(both.image_rows) == 2 * len(images)
     assert int(both.senders.max()) < 2 * (len(system.positions) + len(images))
+
+
+@pytest.mark.parametrize("skin", [0.0, 1.0])
+def test_shells_hold_the_pairs_by_their_distance(skin):
+    """Those beyond a reach are left out; without a skin none is."""
+    system = system_of(structure("water:8"))
+    pairs = PairList(*system[:3], Reach(4.0, skin), CPU)
+    points = pairs.candidates.points(
+        torch.from_numpy(system.positions), torch.from_numpy(system.cell[None])
+    )
+    receivers, senders = pairs.candidates.receivers.long(), pairs.candidates.senders.long()
+    distances = torch.linalg.vector_norm(points[senders] - points[receivers], dim=1)
+    assert (receivers.diff() >= 0).all()
+    before = 0
+    for reach in (4.0, 4.3, 4.6, 4.9):
+        ranges = pairs.candidates.ranges(pairs.shells(reach))
+        assert ranges is not None
+        looked_at = torch.cat([torch.arange(first, end) for first, end in ranges.tolist()])
+        assert (receivers[looked_at].diff() >= 0).all()
+        within = torch.zeros_like(distances, dtype=torch.bool)
+        within[looked_at] = True
+        assert within[distances < reach].all()
+        assert skin == 0 or not within[distances > reach + skin / 4].any()
+        assert len(looked_at) > before or skin == 0
+        before = len(looked_at)
+    assert before == len(pairs)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 7])

@@ -65,10 +65,11 @@ class Batcher:
         found = [self._store.find(*pair) for pair in zip(positions, cells, strict=True)]
         edges = self._select(
             self._candidates([pairs for pairs, _ in found]),
-            self._tensor(np.concatenate([moved for _, moved in found])),
+            self._tensor(np.concatenate([aligned.positions for _, aligned in found])),
             self._tensor(cells),
             torch.arange(natoms, device=self._device).repeat(batch),
             self._limits,
+            max(pairs.shells(aligned.reach) for pairs, aligned in found),
         )
         systems = torch.arange(batch, device=self._device)
         return Graph(

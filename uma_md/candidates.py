@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from scipy.sparse import coo_array
 
 from uma_md.graph import Edges, Limits, check_edges
 from uma_md.kernels import library
@@ -32,6 +33,9 @@ class Candidates(NamedTuple):
         Whole cells to each image.
     image_systems : (images,) int64
         The system that each image belongs to.
+    shells : (rows, shells + 1) int64, optional
+        On the host, where a row's pairs are sorted by distance into shells: the first pair of each
+        shell, and the end.
     """
 
     receivers: torch.Tensor
@@ -40,6 +44,7 @@ class Candidates(NamedTuple):
     image_rows: torch.Tensor
     image_shifts: torch.Tensor
     image_systems: torch.Tensor
+    shells: torch.Tensor | None = None
 
     def to(self, device: torch.device) -> Candidates:
         """The same on a device."""
@@ -50,6 +55,7 @@ class Candidates(NamedTuple):
             self.image_rows.to(device),
             self.image_shifts.to(device),
             self.image_systems.to(device),
+            self.shells,
         )
 
     def points(self, positions: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
@@ -60,6 +66,10 @@ class Candidates(NamedTuple):
             boxes = cells.index_select(0, self.image_systems)
             shifts = (self.image_shifts.unsqueeze(1) @ boxes).squeeze(1)
         return torch.cat((positions, positions.index_select(0, self.image_rows) + shifts))
+
+    def ranges(self, shells: int) -> torch.Tensor | None:
+        """First pair and end of each row's first shells, (rows, 2); None where there are none."""
+        return None if self.shells is None else self.shells[:, [0, shells]].contiguous()
 
     def rows(self) -> torch.Tensor:
         """The row of each point, (points,) int32."""
@@ -88,28 +98,105 @@ def candidates_of(
         The system that each pair belongs to, where there are several.
     device
     """
-    points = senders.astype(np.int32)
-    away = np.flatnonzero((shifts[:, 0] != 0) | (shifts[:, 1] != 0) | (shifts[:, 2] != 0))
-    images = np.zeros((0, 4))
-    if len(away):
-        images, number = _unique_rows(np.column_stack((senders[away], shifts[away])))
-        points[away] = num_rows + number
-    rows = images[:, 0].astype(np.int64)
-    system_of = np.zeros_like(rows)
+    away = _has_shift(shifts)
+    points, images = _as_points(num_rows, senders, away, shifts[away])
+    system_of = np.zeros(len(images), dtype=np.int64)
     if systems is not None and len(away):
         system_of[points[away] - num_rows] = systems[away]
+    return _on_device(receivers, points, num_rows, images, system_of, None, device)
 
-    def on_device(array: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+
+def candidates_in_shells(
+    num_rows: int,
+    ends: np.ndarray,
+    shifts: np.ndarray,
+    shells: np.ndarray,
+    number: int,
+    device: torch.device,
+) -> Candidates:
+    """Both ways of one system's pairs, sorted by receiver, and for each receiver by shell.
+
+    Parameters
+    ----------
+    num_rows
+    ends : (2, pairs)
+        Rows.
+    shifts : (pairs, 3)
+        Whole cells from the first to the second.
+    shells : (pairs,)
+        Of each pair.
+    number
+        Of shells.
+    device
+    """
+    away = _has_shift(shifts)
+    points, images = _as_points(
+        num_rows,
+        ends[::-1].ravel(),
+        np.concatenate((away, away + len(shifts))),
+        np.concatenate((shifts[away], -shifts[away])),
+    )
+    keys = (ends * number + shells).astype(np.int32).ravel()
+    shape = num_rows * number, num_rows + len(images)
+    by_key = coo_array((np.ones(len(keys), dtype=np.int8), (keys, points)), shape=shape)
+    by_key.has_canonical_format = True  # no pair is there twice
+    by_key = by_key.tocsr()
+    starts = by_key.indptr.astype(np.int64)
+    table = np.column_stack((starts[:-1].reshape(num_rows, number), starts[number::number]))
+    receivers = np.repeat(np.arange(num_rows), table[:, -1] - table[:, 0])
+    system_of = np.zeros(len(images), dtype=np.int64)
+    return _on_device(receivers, by_key.indices, num_rows, images, system_of, table, device)
+
+
+def _on_device(
+    receivers: np.ndarray,
+    points: np.ndarray,
+    num_rows: int,
+    images: np.ndarray,
+    systems: np.ndarray,
+    shells: np.ndarray | None,
+    device: torch.device,
+) -> Candidates:
+    def tensor(array: np.ndarray, dtype: type) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array, dtype=dtype)).to(device)
 
     return Candidates(
-        on_device(receivers.astype(np.int32)),
-        on_device(points),
+        tensor(receivers, np.int32),
+        tensor(points, np.int32),
         num_rows,
-        on_device(rows),
-        on_device(images[:, 1:].astype(np.float64)),
-        on_device(system_of),
+        tensor(images[:, 0], np.int64),
+        tensor(images[:, 1:], np.float64),
+        tensor(systems, np.int64),
+        None if shells is None else torch.from_numpy(shells),
     )
+
+
+def _has_shift(shifts: np.ndarray) -> np.ndarray:
+    """Numbers of the pairs that have one."""
+    return np.flatnonzero((shifts[:, 0] != 0) | (shifts[:, 1] != 0) | (shifts[:, 2] != 0))
+
+
+def _as_points(
+    num_rows: int, senders: np.ndarray, away: np.ndarray, shifts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Senders as points, (pairs,) int32, and the images among these: rows and whole cells.
+
+    Parameters
+    ----------
+    num_rows
+    senders : (pairs,)
+        Rows.
+    away : (shifted,)
+        Numbers of the pairs whose sender is in another cell.
+    shifts : (shifted, 3)
+        Whole cells to it.
+    """
+    points = senders.astype(np.int32)
+    if not len(away):
+        return points, np.zeros((0, 4))
+    images, number = _unique_rows(np.column_stack((senders[away], shifts)))
+    points[away] = num_rows + number
+    return points, images
 
 
 def _unique_rows(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -147,6 +234,13 @@ def side_by_side(parts: Sequence[Candidates]) -> Candidates:
         senders.append(points)
         systems.append(torch.full_like(part.image_rows, number))
     starts = [(part, int(start)) for part, start in zip(parts, first_row, strict=True)]
+    pairs = np.array([len(part.senders) for part in parts])
+    first_pair = (np.cumsum(pairs) - pairs).tolist()
+    shells = [
+        part.shells + first
+        for part, first in zip(parts, first_pair, strict=True)
+        if part.shells is not None
+    ]
     return Candidates(
         torch.cat([part.receivers + start for part, start in starts]),
         torch.cat(senders),
@@ -154,6 +248,7 @@ def side_by_side(parts: Sequence[Candidates]) -> Candidates:
         torch.cat([part.image_rows + start for part, start in starts]),
         torch.cat([part.image_shifts for part in parts]),
         torch.cat(systems),
+        torch.cat(shells) if len(shells) == len(parts) else None,
     )
 
 
@@ -193,6 +288,7 @@ class EdgeSelector:
         cells: torch.Tensor,
         atoms: torch.Tensor,
         limits: Limits,
+        shells: int = -1,
     ) -> Edges:
         """Select the edges; waits for the device twice, and once more for each further pass.
 
@@ -204,6 +300,8 @@ class EdgeSelector:
         atoms : (owned,)
             Number of each owned row's atom in its structure, for messages.
         limits
+        shells
+            How many of the candidates' shells may hold edges; all of them if negative.
 
         Raises
         ------
@@ -211,19 +309,27 @@ class EdgeSelector:
             When two atoms are at the same position, or an atom has too many neighbors.
         """
         points = candidates.points(positions, cells)
-        select = self._by_kernels if _has_kernels(points.device) else self._by_torch
-        selected = select(candidates, points, len(atoms), limits.cutoff)
+        if _has_kernels(points.device):
+            selected = self._by_kernels(candidates, points, len(atoms), limits.cutoff, shells)
+        else:
+            selected = self._by_torch(candidates, points, len(atoms), limits.cutoff)
         if len(selected.edges.senders):
             check_edges(*selected, atoms, limits)
         return selected.edges
 
     def _by_kernels(
-        self, candidates: Candidates, points: torch.Tensor, owned: int, cutoff: float
+        self, candidates: Candidates, points: torch.Tensor, owned: int, cutoff: float, shells: int
     ) -> Selected:
         if self._kernels is None:
             self._kernels = torch.classes.uma_md.EdgeSelection()
         vectors, senders, receivers, *rest = self._kernels.select(
-            candidates.receivers, candidates.senders, points, candidates.rows(), owned, cutoff
+            candidates.receivers,
+            candidates.senders,
+            points,
+            candidates.rows(),
+            candidates.ranges(shells),
+            owned,
+            cutoff,
         )
         return Selected(Edges(vectors, senders, receivers), *rest)
 

@@ -78,8 +78,8 @@ class MixedBatcher:
             reach = Reach(self._limits.cutoff, SKIN)
             self._store = PairStore(system.pbc, reach, HOST, most_lists=LISTS)
             self._store_for = kind
-        pairs, positions = self._store.find(system.positions, system.cell)
-        return Member(system, pairs.candidates, positions)
+        pairs, aligned = self._store.find(system.positions, system.cell)
+        return Member(system, pairs.candidates, aligned.positions)
 
     def graph(self, members: Sequence[Member]) -> Graph:
         """The graph of a batch, vectors in float64.

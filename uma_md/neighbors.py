@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import vesin
 
-from uma_md.candidates import candidates_of
+from uma_md.candidates import candidates_in_shells
 from uma_md.frame import Frame, check_crowd
 
 MOST_PAIRS = 20_000_000  # kept in all: a quarter of a gigabyte
@@ -17,6 +17,7 @@ MOST_LISTS = 1000
 ROUNDING = 1e-6  # angstrom: what rounding may do to a distance
 VACUUM = 1.01  # what is left of an empty stretch, in reaches
 MOST_BINS = 1e5  # that vesin makes
+SHELLS = 4  # of pairs beyond the cutoff: those that no atom can have entered are not looked at
 
 
 class Pairs(NamedTuple):
@@ -35,8 +36,38 @@ class Pairs(NamedTuple):
     shifts: np.ndarray
 
 
+class PairsOnce(NamedTuple):
+    """Pairs of atoms, each in one of its two ways.
+
+    Attributes
+    ----------
+    ends : (2, pairs) int64
+        Atoms.
+    shifts : (pairs, 3) int32, or float64 where atoms are outside the cell
+        Whole cells from the first to the second.
+    distances : (pairs,), angstrom
+    """
+
+    ends: np.ndarray
+    shifts: np.ndarray
+    distances: np.ndarray
+
+    def both_ways(self) -> Pairs:
+        """The directed pairs, sorted by receiver."""
+        ends = torch.from_numpy(np.concatenate((self.ends, self.ends[::-1]), axis=1))
+        receivers, order = ends[0].sort(stable=True)
+        shifts = torch.from_numpy(np.concatenate((self.shifts, -self.shifts)))
+        senders = ends[1].index_select(0, order)
+        return Pairs(receivers.numpy(), senders.numpy(), shifts.index_select(0, order).numpy())
+
+
 def find_pairs(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, reach: float) -> Pairs:
-    """All directed pairs of atoms within a distance, sorted by receiver.
+    """All directed pairs of atoms within a distance, sorted by receiver: see ``find_once``."""
+    return find_once(positions, cell, pbc, reach).both_ways()
+
+
+def find_once(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, reach: float) -> PairsOnce:
+    """All pairs of atoms within a distance, each once.
 
     Atoms may be far outside the cell, and far from each other: empty stretches are cut before
     the search, and open directions made to repeat beyond the reach. So the time depends on
@@ -66,35 +97,30 @@ def find_pairs(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, reach: 
     box = frame.vectors * (lengths / frame.heights)[:, np.newaxis]
     spheres = abs(np.linalg.det(box)) / (4 / 3 * np.pi * reach**3)
     check_crowd(len(points) ** 2, spheres * len(points))
-    receivers, senders, shifts = _search(points, box, lengths, reach)
-    if cells.any():
-        shifts = shifts + (cells[receivers] - cells[senders])
-    return Pairs(receivers, senders, shifts)
+    found = _search(points, box, lengths, reach)
+    if not cells.any():
+        return found
+    first, second = found.ends
+    return found._replace(shifts=found.shifts + (cells[first] - cells[second]))
 
 
-def _search(
-    points: np.ndarray, box: np.ndarray, heights: np.ndarray, reach: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs in a box that repeats along all directions: receivers, senders and whole boxes.
+def _search(points: np.ndarray, box: np.ndarray, heights: np.ndarray, reach: float) -> PairsOnce:
+    """Pairs in a box that repeats along all directions.
 
-    Each pair is searched once, by one thread: so their order is the same in every run.
+    They are searched by one thread: so their order is the same in every run.
     """
     wider = reach
     while not (_grid(heights / wider) >= 1).all():
         wider *= 1.1
     neighbors = vesin.NeighborList(cutoff=wider, full_list=False, sorted=False, n_threads=1)
-    i, j, shifts = neighbors.compute(
-        np.ascontiguousarray(points, dtype=np.float64), box, True, quantities="ijS"
+    i, j, shifts, distances = neighbors.compute(
+        np.ascontiguousarray(points, dtype=np.float64), box, True, quantities="ijSd"
     )
+    found = PairsOnce(np.stack((i, j)).astype(np.int64), shifts, distances)
     if wider > reach:
-        vectors = points[j] - points[i] + shifts @ box
-        near = np.einsum("ij,ij->i", vectors, vectors) < reach**2
-        i, j, shifts = i[near], j[near], shifts[near]
-    ends = torch.from_numpy(np.stack((np.concatenate((i, j)), np.concatenate((j, i)))).astype(int))
-    receivers, order = ends[0].sort(stable=True)
-    both_ways = torch.from_numpy(np.concatenate((shifts, -shifts)))
-    senders, shifts_of = ends[1].index_select(0, order), both_ways.index_select(0, order)
-    return receivers.numpy(), senders.numpy(), shifts_of.numpy()
+        near = distances < reach
+        found = PairsOnce(found.ends[:, near], shifts[near], distances[near])
+    return found
 
 
 def _grid(cutoffs: np.ndarray) -> np.ndarray:
@@ -117,6 +143,21 @@ class Reach(NamedTuple):
 
     cutoff: float
     skin: float
+
+
+class Aligned(NamedTuple):
+    """A structure that a reference serves.
+
+    Attributes
+    ----------
+    positions : (atoms, 3), angstrom
+        Moved by whole cells so that the reference's pairs hold.
+    reach
+        Pairs that were farther apart in the reference are beyond the cutoff now, angstrom.
+    """
+
+    positions: np.ndarray
+    reach: float
 
 
 class Reference:
@@ -150,8 +191,8 @@ class Reference:
         self._pbc = pbc
         self._reach = reach
 
-    def aligned(self, positions: np.ndarray, cell: np.ndarray) -> np.ndarray | None:
-        """Positions moved by whole cells so that the pairs hold; None where they may not.
+    def aligned(self, positions: np.ndarray, cell: np.ndarray) -> Aligned | None:
+        """A structure as the reference serves it; None where it may not.
 
         Parameters
         ----------
@@ -166,9 +207,10 @@ class Reference:
         away -= away.mean(axis=0)
         farthest = np.sqrt(np.einsum("ij,ij->i", away, away).max())
         shrink = np.linalg.svd(strain, compute_uv=False)[-1]
-        if self._reach.cutoff + 2 * farthest > shrink * sum(self._reach):
+        reach = (self._reach.cutoff + 2 * farthest) / shrink
+        if reach > sum(self._reach):
             return None
-        return positions - cells @ frame.vectors
+        return Aligned(positions - cells @ frame.vectors, reach)
 
 
 class PairList(Reference):
@@ -198,12 +240,20 @@ class PairList(Reference):
         device: torch.device,
     ) -> None:
         super().__init__(positions, cell, pbc, reach)
-        pairs = find_pairs(self.positions, cell, pbc, sum(reach))
-        self.candidates = candidates_of(len(positions), *pairs, None, device)
+        ends, shifts, distances = find_once(self.positions, cell, pbc, sum(reach))
+        self._bounds = reach.cutoff + reach.skin / SHELLS * np.arange(SHELLS)
+        shells = np.searchsorted(self._bounds, distances, side="right")
+        self.candidates = candidates_in_shells(
+            len(positions), ends, shifts, shells, SHELLS + 1, device
+        )
         self.follower: PairList | None = None
 
     def __len__(self) -> int:
         return len(self.candidates.senders)
+
+    def shells(self, reach: float) -> int:
+        """How many of the candidates' shells hold pairs within a distance, angstrom."""
+        return 1 + int(np.searchsorted(self._bounds, reach + ROUNDING))
 
 
 class PairStore:
@@ -245,28 +295,26 @@ class PairStore:
         self._most_lists = most_lists
         self._lists: list[PairList] = []  # the latest used comes first
 
-    def find(self, positions: np.ndarray, cell: np.ndarray) -> tuple[PairList, np.ndarray]:
-        """Give a list that holds for a structure, and positions that match it by whole cells."""
+    def find(self, positions: np.ndarray, cell: np.ndarray) -> tuple[PairList, Aligned]:
+        """Give a list that holds for a structure, and the structure as it serves it."""
         latest = self._lists[0] if self._lists else None
         found = self._search(positions, cell)
         if found is None:
             pairs = PairList(positions, cell, self._pbc, self._reach, self._device)
             self.built += 1
-            found = pairs, pairs.positions
+            found = pairs, Aligned(pairs.positions, self._reach.cutoff)
         if latest is not None:
             latest.follower = found[0]
         self._keep(found[0])
         return found
 
-    def _search(
-        self, positions: np.ndarray, cell: np.ndarray
-    ) -> tuple[PairList, np.ndarray] | None:
+    def _search(self, positions: np.ndarray, cell: np.ndarray) -> tuple[PairList, Aligned] | None:
         follower = self._lists[0].follower if self._lists else None
         guess = [follower] if follower in self._lists else []
         for pairs in (*guess, *self._lists):
-            moved = pairs.aligned(positions, cell)
-            if moved is not None:
-                return pairs, moved
+            aligned = pairs.aligned(positions, cell)
+            if aligned is not None:
+                return pairs, aligned
         return None
 
     def _keep(self, pairs: PairList) -> None:

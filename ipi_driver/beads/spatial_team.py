@@ -90,7 +90,7 @@ class SpatialTeam:
                 fitting = reference.aligned(one, cell)
                 if fitting is None:
                     break
-                moved.append(fitting)
+                moved.append(fitting.positions)
             else:
                 return number, np.array(moved)
         return None, None

@@ -32,10 +32,20 @@ struct View {
   const Vector *points;
 };
 
-// Pairs that one thread looks at, and the room for their edges.
+struct Range {
+  int64_t first, end;    // pairs
+};
+
+// What one thread looks at, and the room for its edges.
 struct Part {
-  int64_t first_pair, end_pair;
+  const Range *first_range, *end_range;
   int64_t first_edge = 0, end_edge = 0;
+};
+
+// The end of a part's edges, and whether there was room for all.
+struct Found {
+  int64_t end_edge = 0;
+  bool all = false;
 };
 
 struct Written {
@@ -47,54 +57,83 @@ struct Written {
 int64_t count(const View &pairs, double square, const Part &part)
 {
   int64_t edges = 0;
-  for (int64_t pair = part.first_pair; pair < part.end_pair; pair++) {
-    const Vector &from = pairs.points[pairs.receivers[pair]];
-    edges += square_of(difference(from, pairs.points[pairs.senders[pair]])) < square;
+  for (const Range *range = part.first_range; range < part.end_range; range++) {
+    for (int64_t pair = range->first; pair < range->end; pair++) {
+      const Vector &from = pairs.points[pairs.receivers[pair]];
+      edges += square_of(difference(from, pairs.points[pairs.senders[pair]])) < square;
+    }
   }
   return edges;
 }
 
-// Writes edges until the part's room is full, and says where they end and which pair comes next.
-// Whether a pair is an edge cannot be foretold, so nothing branches on it: the next one overwrites
-// what is none. What is pointed to is named first, since it is read anew after each write
-// otherwise.
+// Writes edges until the part's room is full. Whether a pair is an edge cannot be foretold, so
+// nothing branches on it: the next one overwrites what is none. What is pointed to is named first,
+// since it is read anew after each write otherwise.
 template <class Row>
-std::pair<int64_t, int64_t> write(const View &pairs, const Row &row, double square,
-                                  const Part &part, const Written &to, double &nearest)
+Found write(const View &pairs, const Row &row, double square, const Part &part, const Written &to,
+            double &nearest)
 {
   const auto [receivers, senders, points] = pairs;
   const auto [vectors, to_senders, to_receivers, neighbors] = to;
-  const auto [first_pair, end_pair, first_edge, end_edge] = part;
-  int64_t pair = first_pair, edge = first_edge;
+  const auto [first_range, end_range, first_edge, end_edge] = part;
+  int64_t edge = first_edge;
   double least = std::numeric_limits<double>::infinity();
-  while (pair < end_pair && edge < end_edge) {
-    const int receiver = receivers[pair];
-    const Vector from = points[receiver];
-    const int64_t before = edge;
-    for (; pair < end_pair && edge < end_edge && receivers[pair] == receiver; pair++) {
-      const int sender = senders[pair];
-      const Vector vector = difference(from, points[sender]);
-      const double squared = square_of(vector);
-      vectors[edge] = vector;
-      to_receivers[edge] = receiver;
-      to_senders[edge] = row(sender);
-      edge += squared < square;
-      least = std::min(least, squared);
+  bool all = true;
+  for (const Range *range = first_range; range < end_range && all; range++) {
+    const int64_t end_pair = range->end;
+    int64_t pair = range->first;
+    while (pair < end_pair && edge < end_edge) {
+      const int receiver = receivers[pair];
+      const Vector from = points[receiver];
+      const int64_t before = edge;
+      for (; pair < end_pair && edge < end_edge && receivers[pair] == receiver; pair++) {
+        const int sender = senders[pair];
+        const Vector vector = difference(from, points[sender]);
+        const double squared = square_of(vector);
+        vectors[edge] = vector;
+        to_receivers[edge] = receiver;
+        to_senders[edge] = row(sender);
+        edge += squared < square;
+        least = std::min(least, squared);
+      }
+      // Other threads may count edges of the same receiver.
+      std::atomic_ref(neighbors[receiver]).fetch_add(edge - before, std::memory_order_relaxed);
     }
-    // Other threads may count edges of the same receiver.
-    std::atomic_ref(neighbors[receiver]).fetch_add(edge - before, std::memory_order_relaxed);
+    all = pair == end_pair;
   }
   nearest = least;
-  return {edge, pair};
+  return {edge, all};
 }
 
-std::vector<Part> cut(int64_t pairs)
+int64_t parts_of(int64_t pairs)
 {
   constexpr int64_t LEAST = int64_t(1) << 14;
-  const int64_t number = std::clamp<int64_t>(pairs / LEAST, 1, at::get_num_threads());
-  std::vector<Part> parts;
+  return std::clamp<int64_t>(pairs / LEAST, 1, at::get_num_threads());
+}
+
+// All pairs, in as many ranges as there will be parts.
+std::vector<Range> all_of(int64_t pairs)
+{
+  std::vector<Range> ranges;
+  const int64_t number = parts_of(pairs);
   for (int64_t k = 0; k < number; k++) {
-    parts.push_back({pairs * k / number, pairs * (k + 1) / number});
+    ranges.push_back({pairs * k / number, pairs * (k + 1) / number});
+  }
+  return ranges;
+}
+
+// Parts of ranges that have about as many pairs each.
+std::vector<Part> cut(const Range *first, const Range *end)
+{
+  int64_t pairs = 0;
+  for (const Range *range = first; range < end; range++) pairs += range->end - range->first;
+  const int64_t number = parts_of(pairs);
+  std::vector<Part> parts;
+  int64_t before = 0;
+  for (int64_t k = 1; k <= number; k++) {
+    const Range *start = first;
+    for (; first < end && before < pairs * k / number; first++) before += first->end - first->first;
+    parts.push_back({start, k == number ? end : first});
   }
   return parts;
 }
@@ -158,14 +197,17 @@ SelectedEdges EdgeSelection::operator()(const CandidatePairs &pairs, double cuto
   const View view = {pairs.receivers.const_data_ptr<int>(), pairs.senders.const_data_ptr<int>(),
                      reinterpret_cast<const Vector *>(pairs.points.const_data_ptr<double>())};
   const int *rows = pairs.rows.defined() ? pairs.rows.const_data_ptr<int>() : nullptr;
-  const double square = cutoff * cutoff;
-  const int64_t num_pairs = pairs.receivers.numel();
-  Memory &memory = free_memory();
-  auto parts = cut(num_pairs);
+  const auto all = all_of(pairs.receivers.numel());
+  const auto *ranges = pairs.ranges.defined()
+                           ? reinterpret_cast<const Range *>(pairs.ranges.const_data_ptr<int64_t>())
+                           : all.data();
+  auto parts = cut(ranges, ranges + (pairs.ranges.defined() ? pairs.ranges.size(0) : all.size()));
   const auto num_parts = int64_t(parts.size());
+  const double square = cutoff * cutoff;
+  Memory &memory = free_memory();
   const auto nearest = at::empty({num_parts}, at::kDouble);
   at::Tensor neighbors;
-  std::vector<std::pair<int64_t, int64_t>> ends(num_parts, {0, -1});
+  std::vector<Found> found(num_parts);
   const auto write_all = [&] {
     neighbors = at::zeros({pairs.num_receivers}, at::kLong);
     const Written to = {reinterpret_cast<Vector *>(memory.vectors.rows<double>()),
@@ -173,18 +215,18 @@ SelectedEdges EdgeSelection::operator()(const CandidatePairs &pairs, double cuto
                         neighbors.data_ptr<int64_t>()};
     for_parts(num_parts, [&](int64_t k) {
       double &least = nearest.data_ptr<double>()[k];
-      ends[k] = rows ? write(
-                           view, [=](int k) { return rows[k]; }, square, parts[k], to, least)
-                     : write(view, [](int k) { return k; }, square, parts[k], to, least);
+      found[k] = rows ? write(
+                            view, [=](int j) { return rows[j]; }, square, parts[k], to, least)
+                      : write(view, [](int j) { return j; }, square, parts[k], to, least);
     });
   };
   parts[0].end_edge = memory.senders.bytes() / int64_t(sizeof(int));
   if (num_parts == 1 && parts[0].end_edge > 0) write_all();
-  if (ends.back().second < num_pairs) {
-    memory.reserve(give_room(parts, view, square) + 1);    // so that all pairs are looked at
+  if (!found.back().all) {
+    memory.reserve(give_room(parts, view, square) + 1);    // so that one looks at all pairs
     write_all();
   }
-  const int64_t edges = ends.back().first;
+  const int64_t edges = found.back().end_edge;
   return {memory.vectors.tensor(edges), memory.senders.tensor(edges).squeeze(1),
           memory.receivers.tensor(edges).squeeze(1), nearest, neighbors};
 }

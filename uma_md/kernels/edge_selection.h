@@ -18,6 +18,8 @@ struct CandidatePairs {
   at::Tensor points;                // (points, 3) float64, angstrom
   int64_t num_receivers;
   at::Tensor rows = {};    // (points,) int32: what a point is called as a sender; itself by default
+  at::Tensor ranges = {};    // (ranges, 2) int64: first pairs and ends of those to look at; all by
+                             // default
 };
 
 struct SelectedEdges {

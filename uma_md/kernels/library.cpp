@@ -74,11 +74,12 @@ class SelectionHolder final : public torch::CustomClassHolder {
  public:
   std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor>
   select(const Tensor &receivers, const Tensor &senders, const Tensor &points, const Tensor &rows,
-         int64_t num_receivers, double cutoff)
+         const std::optional<Tensor> &ranges, int64_t num_receivers, double cutoff)
   {
-    auto found = select_({receivers.contiguous(), senders.contiguous(), points.contiguous(),
-                          num_receivers, rows.contiguous()},
-                         cutoff);
+    auto found =
+        select_({receivers.contiguous(), senders.contiguous(), points.contiguous(), num_receivers,
+                 rows.contiguous(), ranges ? ranges->contiguous() : Tensor()},
+                cutoff);
     return {found.vectors, found.senders, found.receivers, found.nearest, found.neighbors};
   }
 

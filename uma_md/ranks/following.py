@@ -46,10 +46,11 @@ class SpatialFollower:
         ):
             return False
         try:
-            self._moved = reference.aligned(system.positions, system.cell)
+            aligned = reference.aligned(system.positions, system.cell)
         except np.linalg.LinAlgError:  # a flat cell, which is refused later
             return False
-        return self._moved is not None
+        self._moved = None if aligned is None else aligned.positions
+        return aligned is not None
 
     def step(self, serves: bool) -> AbstractContextManager[None]:
         """Give a block that ends with the evaluation: see ``SpatialEvaluator.step``.
