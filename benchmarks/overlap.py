@@ -12,6 +12,7 @@ the slower rank, and the seconds that the rows of a call take at the network's r
 import argparse
 import json
 import os
+import shutil
 import statistics
 import sys
 import tempfile
@@ -23,7 +24,12 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from structures import water_box
 from two_nodes import launch, why_not
 
-ENVIRONMENT = {**os.environ, "MPIR_CVAR_CH4_NETMOD": "ofi"}  # as tests/test_nodes.py says
+CORES = len(os.sched_getaffinity(0))
+ENVIRONMENT = {
+    **os.environ,
+    "MPIR_CVAR_CH4_NETMOD": "ofi",  # as tests/test_nodes.py says
+    "OMP_NUM_THREADS": str(max(1, CORES // 2)),  # nodes do not know that they share a machine
+}
 
 
 def measure(arguments: argparse.Namespace) -> None:
@@ -73,6 +79,8 @@ def main() -> None:
         return
     if why_not():
         parser.error(why_not())
+    if shutil.which("tc") is None:
+        parser.error("needs tc, as of the package iproute2")
     command: list[object] = [sys.executable, __file__, *sys.argv[1:], "--as-rank"]
     print("MB/s   on the wire (s)   without overlap (s)   with overlap (s)   ratio")
     for megabytes in arguments.megabytes:

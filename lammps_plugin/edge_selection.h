@@ -18,12 +18,12 @@ struct Pairs {
   int64_t size() const { return receivers.numel(); }
 };
 
-// Selects edges, in the order of the pairs. What it gives is overwritten by the next call.
+// Selects edges, in the order of the pairs.
 class EdgeSelection {
  public:
   Pairs pairs;             // the edges
   at::Tensor vectors;      // (edges, 3) float64, position[sender] - position[receiver], angstrom
-  at::Tensor nearest;      // squared distances, the least of all pairs among them
+  at::Tensor nearest;      // squared distances, the least of all edges among them
   at::Tensor neighbors;    // (atoms,) int64: edges of each receiver
 
   // positions: (atoms, 3) float64, on the candidates' device.

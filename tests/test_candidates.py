@@ -190,12 +190,19 @@ def test_shells_hold_the_pairs_by_their_distance(skin):
 
 @pytest.mark.parametrize("threads", [1, 2, 7])
 @pytest.mark.parametrize("cutoff", [0.5, 1.2, 6.0])
+@pytest.mark.parametrize("shells", [0, 2, 5])
 @pytest.mark.parametrize("selecting", ["kernels"], indirect=True)
-def test_kernels_select_what_torch_selects(threads, cutoff, monkeypatch):
-    """Threads share the pairs of a receiver; within the least cutoff there is no edge."""
+def test_kernels_select_what_torch_selects(threads, cutoff, shells, monkeypatch):
+    """Threads share the pairs of a receiver; within the least cutoff there is no edge.
+
+    Pairs are in 5 shells, or in none.
+    """
     water = structure("water:216")
-    pairs = find_pairs(water.positions, water.cell.array, water.pbc, 7.0)
-    kept = candidates_of(len(water), *pairs, None, CPU)
+    geometry = water.positions, water.cell.array, water.pbc
+    if shells:
+        kept = PairList(*geometry, Reach(6.0, 1.0), CPU).candidates
+    else:
+        kept = candidates_of(len(water), *find_pairs(*geometry, 7.0), None, CPU)
     assert len(kept.senders) > 2 * 2**14  # pairs for two threads at least
     points, cells = torch.from_numpy(water.positions), torch.from_numpy(water.cell.array[None])
     atoms = torch.arange(len(water))
@@ -203,11 +210,16 @@ def test_kernels_select_what_torch_selects(threads, cutoff, monkeypatch):
     torch.set_num_threads(threads)
     try:
         for other in (1.2, 6.0, 1.2, cutoff):  # more and fewer edges than there is memory for
-            ours = select(kept, points, cells, atoms, Limits(other, 300))
+            ours = select(kept, points, cells, atoms, Limits(other, 300), shells or -1)
+            wide = kept.points(points, cells), len(water), other
+            raw = select._by_kernels(kept, *wide, shells or -1)
     finally:
         torch.set_num_threads(before)
     monkeypatch.setattr(candidates, "_has_kernels", lambda device: False)
     reference = EdgeSelector()(kept, points, cells, atoms, Limits(cutoff, 300))
+    assert torch.equal(raw.neighbors, EdgeSelector()._by_torch(kept, *wide).neighbors)
+    squares = raw.edges.vectors.square().sum(1)
+    assert not len(squares) or raw.nearest.min().item() == pytest.approx(squares.min().item())
     assert len(reference.senders) == {0.5: 0, 1.2: 864, 6.0: len(reference.senders)}[cutoff]
     assert torch.equal(ours.senders, reference.senders)
     assert torch.equal(ours.receivers, reference.receivers)
@@ -221,15 +233,33 @@ def test_memory_of_edges_serves_again_when_nobody_holds_them():
     held = follower.graph(system)
     vectors, place = held.vectors.clone(), held.vectors.data_ptr()
     system.positions[0] += 0.01
-    places = {follower.graph(system).vectors.data_ptr() for _ in range(5)}
+    others: list[torch.Tensor] = []
+
+    def place_of(name: str) -> int:
+        graph = follower.graph(system)
+        found = getattr(graph, name).data_ptr()
+        size = getattr(graph, name).nbytes
+        del graph
+        others.extend(torch.empty(size, dtype=torch.uint8) for _ in range(3))  # takes what is free
+        return found
+
+    places = {place_of("vectors") for _ in range(5)}
     assert place not in places
     assert len(places) == 1
     assert torch.equal(held.vectors, vectors)
     ends = held.senders
     del held
-    places = {follower.graph(system).senders.data_ptr() for _ in range(5)}
+    places = {place_of("senders") for _ in range(5)}
     assert ends.data_ptr() not in places
     assert len(places) == 1
+
+
+@pytest.mark.parametrize("selecting", ["kernels"], indirect=True)
+def test_memory_of_edges_serves_outside_of_inference_mode():
+    system, follower = system_of(structure("water:8")), Follower(LIMITS, CPU, skin=1.0)
+    with torch.inference_mode():
+        follower.graph(system)
+    assert not follower.graph(system).vectors.is_inference()
 
 
 def test_atoms_have_as_many_neighbors_as_they_may():

@@ -171,7 +171,7 @@ def _join(inside: str, enter: list[str]) -> None:
 
 def _slow_down(megabytes: float, enter: list[str]) -> None:
     """Limit the network to so many megabytes a second each way, with room for a second's."""
-    rate = ["rate", f"{round(8e6 * megabytes)}bit", "burst", "128kb", "latency", "1s"]
+    rate = ["rate", f"{round(8e6 * megabytes)}bit", "burst", "32kb", "latency", "1s"]
     for prefix in ([], enter):
         _run(*prefix, "tc", "qdisc", "add", "dev", DEVICE, "root", "tbf", *rate)
 

@@ -69,7 +69,7 @@ class Batcher:
             self._tensor(cells),
             torch.arange(natoms, device=self._device).repeat(batch),
             self._limits,
-            max(pairs.shells(aligned.reach) for pairs, aligned in found),
+            max(pairs.shells(aligned.bound) for pairs, aligned in found),
         )
         systems = torch.arange(batch, device=self._device)
         return Graph(

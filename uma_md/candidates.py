@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from scipy.sparse import coo_array
 
 from uma_md.graph import Edges, Limits, check_edges
 from uma_md.kernels import library
@@ -129,6 +128,8 @@ def candidates_in_shells(
         Of shells.
     device
     """
+    from scipy.sparse import coo_array  # takes a fifth of a second
+
     away = _has_shift(shifts)
     points, images = _as_points(
         num_rows,
@@ -259,7 +260,7 @@ class Selected(NamedTuple):
     ----------
     edges
     nearest : (parts,), angstrom**2
-        The least squared distance of each part of the pairs, where that has an edge.
+        Squared distances, the least of all edges among them.
     neighbors : (owned,) int64
         Edges of each receiver.
     """
@@ -344,7 +345,8 @@ class EdgeSelector:
         vectors, senders, receivers, nearest = (
             _joined(parts) for parts in zip(*found, strict=True)
         )
-        senders = candidates.rows().index_select(0, senders)
+        if len(candidates.image_rows):
+            senders = candidates.rows().index_select(0, senders)
         if points.device.type != "cpu":  # sums over atoms take 64-bit indices there
             senders, receivers = senders.long(), receivers.long()
         edges = Edges(vectors, senders, receivers)

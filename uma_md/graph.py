@@ -85,7 +85,7 @@ def check_edges(
     edges
         At least one.
     nearest : (numbers,), angstrom**2
-        Squared distances, the least of all pairs among them.
+        Squared distances, the least of all edges among them.
     neighbors : (owned,)
         Edges of each receiver.
     atoms : (owned,)

@@ -152,12 +152,12 @@ class Aligned(NamedTuple):
     ----------
     positions : (atoms, 3), angstrom
         Moved by whole cells so that the reference's pairs hold.
-    reach
+    bound
         Pairs that were farther apart in the reference are beyond the cutoff now, angstrom.
     """
 
     positions: np.ndarray
-    reach: float
+    bound: float
 
 
 class Reference:
@@ -207,10 +207,10 @@ class Reference:
         away -= away.mean(axis=0)
         farthest = np.sqrt(np.einsum("ij,ij->i", away, away).max())
         shrink = np.linalg.svd(strain, compute_uv=False)[-1]
-        reach = (self._reach.cutoff + 2 * farthest) / shrink
-        if reach > sum(self._reach):
+        bound = (self._reach.cutoff + 2 * farthest) / shrink
+        if bound > sum(self._reach):
             return None
-        return Aligned(positions - cells @ frame.vectors, reach)
+        return Aligned(positions - cells @ frame.vectors, bound)
 
 
 class PairList(Reference):
@@ -251,9 +251,9 @@ class PairList(Reference):
     def __len__(self) -> int:
         return len(self.candidates.senders)
 
-    def shells(self, reach: float) -> int:
+    def shells(self, distance: float) -> int:
         """How many of the candidates' shells hold pairs within a distance, angstrom."""
-        return 1 + int(np.searchsorted(self._bounds, reach + ROUNDING))
+        return 1 + int(np.searchsorted(self._bounds, distance + ROUNDING))
 
 
 class PairStore:

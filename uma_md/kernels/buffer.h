@@ -6,6 +6,7 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 #include <algorithm>
+#include <c10/core/InferenceMode.h>
 #include <cmath>
 #include <limits>
 
@@ -32,7 +33,8 @@ class Buffer {
     width_ = width;
     if (memory_.defined() && memory_.numel() >= rows * width) return;
     const int64_t room = memory_.defined() ? std::min(with_room(rows), std::max(rows, most)) : rows;
-    memory_ = at::Tensor();    // first free, then allocate
+    const c10::InferenceMode guard(false);    // memory serves outside of it, too
+    memory_ = at::Tensor();                   // first free, then allocate
     memory_ = at::empty({room * width}, options);
     if (room > rows && memory_.is_cpu()) memory_.zero_();    // the system gives it now, not later
   }

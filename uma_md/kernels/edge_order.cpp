@@ -29,7 +29,8 @@ int num_parts(const Edges &edges)
   return 0 < num_inner(edges) && edges.num_inner < edges.senders.numel() ? 2 : 1;
 }
 
-// Ends of edges in memory of the order's own: a step's edges are overwritten by the next one's.
+// Ends of edges in memory of the order's own: keys are added to in place, and what an order holds
+// of a graph's memory could not serve the next graph.
 at::Tensor own(const at::Tensor &rows)
 {
   return rows.to(at::kInt, /*non_blocking=*/false, /*copy=*/true).contiguous();

@@ -88,9 +88,11 @@ Found write(const View &pairs, const Row &row, double square, const Part &part, 
       const int64_t before = edge;
       for (; pair < end_pair && edge < end_edge && receivers[pair] == receiver; pair++) {
         const int sender = senders[pair];
-        const Vector vector = difference(from, points[sender]);
-        const double squared = square_of(vector);
-        vectors[edge] = vector;
+        const auto [x, y, z] = difference(from, points[sender]);
+        const double squared = square_of({x, y, z});
+        vectors[edge][0] = x;    // not as an array, which compilers write twice
+        vectors[edge][1] = y;
+        vectors[edge][2] = z;
         to_receivers[edge] = receiver;
         to_senders[edge] = row(sender);
         edge += squared < square;
@@ -112,19 +114,22 @@ int64_t parts_of(int64_t pairs)
 }
 
 // All pairs, in as many ranges as there will be parts.
-std::vector<Range> all_of(int64_t pairs)
+at::Tensor all_of(int64_t pairs)
 {
-  std::vector<Range> ranges;
   const int64_t number = parts_of(pairs);
+  auto ranges = at::empty({number, 2}, at::kLong);
+  auto *range = reinterpret_cast<Range *>(ranges.data_ptr<int64_t>());
   for (int64_t k = 0; k < number; k++) {
-    ranges.push_back({pairs * k / number, pairs * (k + 1) / number});
+    range[k] = {pairs * k / number, pairs * (k + 1) / number};
   }
   return ranges;
 }
 
 // Parts of ranges that have about as many pairs each.
-std::vector<Part> cut(const Range *first, const Range *end)
+std::vector<Part> cut(const at::Tensor &ranges)
 {
+  const auto *first = reinterpret_cast<const Range *>(ranges.const_data_ptr<int64_t>());
+  const Range *end = first + ranges.size(0);
   int64_t pairs = 0;
   for (const Range *range = first; range < end; range++) pairs += range->end - range->first;
   const int64_t number = parts_of(pairs);
@@ -197,11 +202,8 @@ SelectedEdges EdgeSelection::operator()(const CandidatePairs &pairs, double cuto
   const View view = {pairs.receivers.const_data_ptr<int>(), pairs.senders.const_data_ptr<int>(),
                      reinterpret_cast<const Vector *>(pairs.points.const_data_ptr<double>())};
   const int *rows = pairs.rows.defined() ? pairs.rows.const_data_ptr<int>() : nullptr;
-  const auto all = all_of(pairs.receivers.numel());
-  const auto *ranges = pairs.ranges.defined()
-                           ? reinterpret_cast<const Range *>(pairs.ranges.const_data_ptr<int64_t>())
-                           : all.data();
-  auto parts = cut(ranges, ranges + (pairs.ranges.defined() ? pairs.ranges.size(0) : all.size()));
+  const auto ranges = pairs.ranges.defined() ? pairs.ranges : all_of(pairs.receivers.numel());
+  auto parts = cut(ranges);
   const auto num_parts = int64_t(parts.size());
   const double square = cutoff * cutoff;
   Memory &memory = free_memory();

@@ -25,7 +25,7 @@ struct CandidatePairs {
 struct SelectedEdges {
   at::Tensor vectors;               // (edges, 3) float64, from receiver to sender, angstrom
   at::Tensor senders, receivers;    // (edges,) int32
-  at::Tensor nearest;               // (parts,) float64: least squared distances of pairs
+  at::Tensor nearest;               // (parts,) float64: least squared distances of edges
   at::Tensor neighbors;             // (receivers,) int64: edges of each
 };
 
