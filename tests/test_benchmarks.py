@@ -2,12 +2,14 @@
 """Benchmarks run: at their smallest, for what they print and not for how fast."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from conftest import checkpoint
+from two_nodes import why_not
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 MODEL = str(checkpoint("tiny-1p2p1"))
@@ -51,6 +53,21 @@ def test_predictions_in_batches_are_those_one_by_one():
     differences = [float(line.rsplit(maxsplit=1)[1]) for line in lines[1:]]
     assert len(differences) == 3
     assert max(differences) < 1e-5
+
+
+@pytest.mark.mpi
+@pytest.mark.skipif(bool(why_not()), reason=why_not())
+@pytest.mark.skipif(shutil.which("tc") is None, reason="needs tc, as of the package iproute2")
+def test_the_network_of_two_nodes_is_as_slow_as_is_asked_for():
+    """Rows take their time on the wire, which calls with and without overlap can only add to."""
+    small = "--atoms 96 --calls 1 --megabytes 100 0.2"
+    fast, slow = (
+        list(map(float, line.split()))
+        for line in run("overlap.py", MODEL, "--task", "omol", *small.split())[1:]
+    )
+    assert slow[1] > 100 * fast[1]
+    assert min(slow[2:4]) > 0.7 * slow[1]
+    assert slow[4] == pytest.approx(slow[3] / slow[2], abs=0.01)
 
 
 @pytest.mark.lammps
