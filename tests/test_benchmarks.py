@@ -60,7 +60,7 @@ def test_predictions_in_batches_are_those_one_by_one():
 @pytest.mark.skipif(shutil.which("tc") is None, reason="needs tc, as of the package iproute2")
 def test_the_network_of_two_nodes_is_as_slow_as_is_asked_for():
     """Rows take their time on the wire, which calls with and without overlap can only add to."""
-    small = "--atoms 96 --calls 1 --megabytes 100 0.2"
+    small = "--atoms 96 --calls 1 --megabytes 100 0.3"
     fast, slow = (
         list(map(float, line.split()))
         for line in run("overlap.py", MODEL, "--task", "omol", *small.split())[1:]
