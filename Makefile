@@ -106,13 +106,14 @@ soak: setup  ## compare LAMMPS with ASE on many random systems
 # for; dlopen goes through the sanitizer, which does not see the plugin's own search path.
 sanitized := XDG_CACHE_HOME=$(CURDIR)/build/sanitized
 torch_libraries = $(shell $(bin)/python -c 'import torch; print(torch.__path__[0])')/lib
+sanitized_tests := lammps_errors random_systems workflows_atoms candidates overlap
 sanitize: setup  ## run tests of the plugin under AddressSanitizer and UBSan
 	@$(sanitized) CXXFLAGS="-fsanitize=address,undefined -fno-sanitize=vptr -fno-sanitize-recover=undefined -g" \
 	  $(bin)/uma-md plugin build
 	@$(sanitized) ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
 	  LD_LIBRARY_PATH="$(torch_libraries):$$($(sanitized) $(bin)/uma-md plugin path)" \
 	  LD_PRELOAD="$$(c++ -print-file-name=libasan.so) $$(c++ -print-file-name=libubsan.so)" \
-	  $(bin)/python -m pytest tests/test_lammps_errors.py tests/test_random_systems.py tests/test_workflows_atoms.py
+	  $(bin)/python -m pytest $(sanitized_tests:%=tests/test_%.py)
 
 clean:  ## remove the environment and what tools left behind
 	@rm -rf $(venv) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
