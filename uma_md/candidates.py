@@ -68,7 +68,9 @@ class Candidates(NamedTuple):
 
     def ranges(self, shells: int) -> torch.Tensor | None:
         """First pair and end of each row's first shells, (rows, 2); None where there are none."""
-        return None if self.shells is None else self.shells[:, [0, shells]].contiguous()
+        if self.shells is None:
+            return None
+        return torch.stack((self.shells.select(1, 0), self.shells.select(1, shells)), dim=1)
 
     def rows(self) -> torch.Tensor:
         """The row of each point, (points,) int32."""
