@@ -8,9 +8,10 @@ from ase.build import fcc111
 from conftest import checkpoint
 from structures import structure
 
-from uma_md import UMACalculator, candidates, neighbors
+from uma_md import UMACalculator, edge_selection, neighbors
 from uma_md.batching import Batcher, Follower, build_graph
-from uma_md.candidates import EdgeSelector, candidates_of, side_by_side
+from uma_md.candidates import candidates_of, side_by_side
+from uma_md.edge_selection import EdgeSelector
 from uma_md.graph import Graph, Limits
 from uma_md.kernels import library
 from uma_md.neighbors import PairList, PairStore, Reach, find_once, find_pairs
@@ -35,7 +36,7 @@ def listed(graph: Graph) -> list[tuple[float, ...]]:
 def selecting(request, monkeypatch):
     """By what edges are selected."""
     if request.param == "torch":
-        monkeypatch.setattr(candidates, "_has_kernels", lambda device: False)
+        monkeypatch.setattr(edge_selection, "_has_kernels", lambda device: False)
     elif not library.load():
         pytest.skip("the kernels are not compiled")
     return request.param
@@ -215,7 +216,7 @@ def test_kernels_select_what_torch_selects(threads, cutoff, shells, monkeypatch)
             raw = select._by_kernels(kept, *wide, shells or -1)
     finally:
         torch.set_num_threads(before)
-    monkeypatch.setattr(candidates, "_has_kernels", lambda device: False)
+    monkeypatch.setattr(edge_selection, "_has_kernels", lambda device: False)
     reference = EdgeSelector()(kept, points, cells, atoms, Limits(cutoff, 300))
     assert torch.equal(raw.neighbors, EdgeSelector()._by_torch(kept, *wide).neighbors)
     squares = raw.edges.vectors.square().sum(1)
@@ -275,7 +276,7 @@ def test_passes_over_pairs_give_the_same_edges_in_the_same_order(size, monkeypat
     """Also where a pass has no edge, and where the closest pair is not in the last one."""
     system = system_of(structure("water:8"))
     whole = Follower(LIMITS, CPU, skin=1.0).graph(system)
-    monkeypatch.setattr(candidates, "PASS", size)
+    monkeypatch.setattr(edge_selection, "PASS", size)
     follower = Follower(LIMITS, CPU, skin=1.0)
     parts = follower.graph(system)
     assert len(whole.senders) > 200

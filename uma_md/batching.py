@@ -8,7 +8,8 @@ from operator import is_not
 import numpy as np
 import torch
 
-from uma_md.candidates import Candidates, EdgeSelector, side_by_side
+from uma_md.candidates import Candidates, side_by_side
+from uma_md.edge_selection import EdgeSelector
 from uma_md.graph import Graph, Limits
 from uma_md.neighbors import PairList, PairStore, Reach
 from uma_md.system import System

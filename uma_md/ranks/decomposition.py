@@ -12,7 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from uma_md.candidates import EdgeSelector, candidates_of
+from uma_md.candidates import candidates_of
+from uma_md.edge_selection import EdgeSelector
 from uma_md.frame import Frame
 from uma_md.graph import Graph, Limits
 from uma_md.neighbors import ROUNDING, Pairs, find_pairs
