@@ -17,27 +17,29 @@ constexpr int VECTOR_BYTES = 32, ROWS = 6;
 #else
 constexpr int VECTOR_BYTES = 16, ROWS = 4;
 #endif
-constexpr int VECTORS = 2;           // of a panel's row
 constexpr int INNER_BYTES = 1024;    // of the inner dimension at a time
 
 using Real = UMA_REAL;
 typedef Real Vector __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(Real)), may_alias));
 
-constexpr int LANES = VECTOR_BYTES / int(sizeof(Real)), PANEL = VECTORS * LANES;
+constexpr int LANES = VECTOR_BYTES / int(sizeof(Real)), PANEL = 2 * LANES;
 
-// Adds the product of R rows and one panel to 'sums', whose rows are PANEL numbers.
-template <int R>
+// Adds the product of R rows and the first V vectors of a panel to 'sums'.
+template <int R, int V>
 inline __attribute__((always_inline)) void tile(int inner, const Real *x, long x_stride,
-                                                const Real *panel, Vector (&sums)[R][VECTORS])
+                                                const Real *panel, Vector (&sums)[R][V])
 {
   for (int k = 0; k < inner; k++) {
-    const Vector b0 = *reinterpret_cast<const Vector *>(panel + k * PANEL);
-    const Vector b1 = *reinterpret_cast<const Vector *>(panel + k * PANEL + LANES);
+    Vector b[V];
+#pragma GCC unroll 2
+    for (int v = 0; v < V; v++) {
+      b[v] = *reinterpret_cast<const Vector *>(panel + k * PANEL + v * LANES);
+    }
 #pragma GCC unroll 12
     for (int r = 0; r < R; r++) {
       const Real a = x[r * x_stride + k];
-      sums[r][0] += a * b0;
-      sums[r][1] += a * b1;
+#pragma GCC unroll 2
+      for (int v = 0; v < V; v++) sums[r][v] += a * b[v];
     }
   }
 }
@@ -48,17 +50,18 @@ struct Start {
   long stride;
 };
 
-// out (R rows, 'columns' of a panel) = start + x panel
-template <int R>
+// out (R rows, 'columns' of a panel, which are in its first V vectors) = start + x panel
+template <int R, int V>
 void multiply_tile(int inner, const Real *x, long x_stride, const Real *panel, Start start,
                    Real *out, long out_stride, int columns)
 {
-  Vector sums[R][VECTORS];
-  Real edge[R][PANEL];
-  const bool whole = columns == PANEL;
+  constexpr int WIDTH = V * LANES;
+  Vector sums[R][V];
+  Real edge[R][WIDTH];
+  const bool whole = columns == WIDTH;
   if (!whole) {
     for (int r = 0; r < R; r++) {
-      for (int c = 0; c < PANEL; c++) {
+      for (int c = 0; c < WIDTH; c++) {
         edge[r][c] = c < columns ? start.rows[r * start.stride + c] : Real(0);
       }
     }
@@ -66,15 +69,15 @@ void multiply_tile(int inner, const Real *x, long x_stride, const Real *panel, S
 #pragma GCC unroll 12
   for (int r = 0; r < R; r++) {
     const Real *from = whole ? start.rows + r * start.stride : edge[r];
-    sums[r][0] = *reinterpret_cast<const Vector *>(from);
-    sums[r][1] = *reinterpret_cast<const Vector *>(from + LANES);
+#pragma GCC unroll 2
+    for (int v = 0; v < V; v++) sums[r][v] = *reinterpret_cast<const Vector *>(from + v * LANES);
   }
-  tile<R>(inner, x, x_stride, panel, sums);
+  tile<R, V>(inner, x, x_stride, panel, sums);
 #pragma GCC unroll 12
   for (int r = 0; r < R; r++) {
     Real *to = whole ? out + r * out_stride : edge[r];
-    *reinterpret_cast<Vector *>(to) = sums[r][0];
-    *reinterpret_cast<Vector *>(to + LANES) = sums[r][1];
+#pragma GCC unroll 2
+    for (int v = 0; v < V; v++) *reinterpret_cast<Vector *>(to + v * LANES) = sums[r][v];
   }
   if (whole) return;
   for (int r = 0; r < R; r++) {
@@ -82,15 +85,18 @@ void multiply_tile(int inner, const Real *x, long x_stride, const Real *panel, S
   }
 }
 
+// The same for any number of rows up to R.
 template <int R>
-void multiply_rest(int rows, int inner, const Real *x, long x_stride, const Real *panel,
+void multiply_rows(int rows, int inner, const Real *x, long x_stride, const Real *panel,
                    Start start, Real *out, long out_stride, int columns)
 {
   if constexpr (R > 0) {
-    if (rows == R) {
-      multiply_tile<R>(inner, x, x_stride, panel, start, out, out_stride, columns);
+    if (rows < R) {
+      multiply_rows<R - 1>(rows, inner, x, x_stride, panel, start, out, out_stride, columns);
+    } else if (columns > LANES) {
+      multiply_tile<R, 2>(inner, x, x_stride, panel, start, out, out_stride, columns);
     } else {
-      multiply_rest<R - 1>(rows, inner, x, x_stride, panel, start, out, out_stride, columns);
+      multiply_tile<R, 1>(inner, x, x_stride, panel, start, out, out_stride, columns);
     }
   }
 }
@@ -115,12 +121,7 @@ void add_product(int rows, const Real *x, int x_stride, const PackedMatrix<Real>
           from = {to, out_stride};
         else if (start.rows)
           from = {start.rows + row * start.stride + column, start.stride};
-        if (rows - row >= ROWS) {
-          multiply_tile<ROWS>(inner, in, x_stride, panel, from, to, out_stride, columns);
-        } else {
-          multiply_rest<ROWS - 1>(rows - row, inner, in, x_stride, panel, from, to, out_stride,
-                                  columns);
-        }
+        multiply_rows<ROWS>(rows - row, inner, in, x_stride, panel, from, to, out_stride, columns);
       }
     }
   }

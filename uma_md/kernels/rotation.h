@@ -27,35 +27,53 @@ UMA_INLINE inline double generator(int l, int m)
   return root((m == 0 ? 2.0 : 1.0) * (l - m) * (l + m + 1)) / 2;
 }
 
+// The columns of a degree's orders |m| <= M, read before a loop over channels: a compiler makes
+// vector instructions of the loop only where nothing that it stores can change them.
+template <class Orders> class Columns {
+ public:
+  UMA_INLINE Columns(Orders M, const int *columns) : M_(M)
+  {
+    for_orders(M, [&](int m) UMA_INLINE { columns_[M + m] = columns[m]; });
+  }
+
+  UMA_INLINE int operator[](int m) const { return columns_[M_ + m]; }
+
+ private:
+  Orders M_;
+  int columns_[capacity<Orders>];
+};
+
 // Torque along the frame's x and z axes, in units of which the edge's gradients are made.
 template <class T> struct Torque {
   T x = 0, z = 0;
 };
 
-// Adds wide . (J_x kept) and wide . (J_z kept) of one channel, for orders up to R and up to M;
-// both count from the middle, and 'generators' from m = 0.
-template <class T, class Orders>
-UMA_INLINE inline void add_torque(Orders R, int M, const T *wide, const T *kept,
-                                  const T *generators, T &x, T &z)
+// wide . (J_x kept) and wide . (J_z kept) of one channel, for 'wide' of orders up to R and 'kept'
+// of those up to M; 'generators' count from m = 0.
+template <class T, class Orders, class Kept, int r, int k>
+UMA_INLINE inline Torque<T> torque_of(Orders R, Kept M, const T (&wide)[r], const T (&kept)[k],
+                                      const T *generators)
 {
+  Torque<T> torque;
   for_orders(R, [&](int m) UMA_INLINE {
     if (m < 0 || m >= R) return;
-    const T here = m <= M ? kept[m] : T(0), here_negative = m <= M ? kept[-m] : T(0);
-    const T next = m < M ? kept[m + 1] : T(0), next_negative = m < M ? kept[-m - 1] : T(0);
-    T along_x = wide[m + 1] * here - wide[m] * next;
-    T along_z = wide[m] * next_negative - wide[-m - 1] * here;
+    const T here = m <= M ? kept[M + m] : T(0), here_negative = m <= M ? kept[M - m] : T(0);
+    const T next = m < M ? kept[M + m + 1] : T(0), next_negative = m < M ? kept[M - m - 1] : T(0);
+    T along_x = wide[R + m + 1] * here - wide[R + m] * next;
+    T along_z = wide[R + m] * next_negative - wide[R - m - 1] * here;
     if (m > 0) {
-      along_x += wide[-m - 1] * here_negative - wide[-m] * next_negative;
-      along_z += wide[m + 1] * here_negative - wide[-m] * next;
+      along_x += wide[R - m - 1] * here_negative - wide[R - m] * next_negative;
+      along_z += wide[R + m + 1] * here_negative - wide[R - m] * next;
     }
-    x += generators[m] * along_x;
-    z += generators[m] * along_z;
+    torque.x += generators[m] * along_x;
+    torque.z += generators[m] * along_z;
   });
+  return torque;
 }
 
 // The sum over the orders |m| <= M of D_mk in_m, added to another: row k of what is rotated back.
-template <class T, class Orders>
-UMA_INLINE inline T rotated_back(Orders M, int row, const T *D, int k, const T *in, T sum)
+template <class T, class Orders, int n>
+UMA_INLINE inline T rotated_back(Orders M, int row, const T *D, int k, const T (&in)[n], T sum)
 {
   for_orders(M, [&](int m) UMA_INLINE { sum += D[m * row + k] * in[M + m]; });
   return sum;
@@ -69,9 +87,12 @@ UMA_INLINE inline T rotated_back(Orders M, int row, const T *D, int k, const T *
 template <class T, class Degree, class Orders>
 UMA_INLINE inline void rotate_in(Degree l, Orders M, const T *UMA_RESTRICT D,
                                  const T *UMA_RESTRICT h, int channels, const T *UMA_RESTRICT scale,
-                                 const int *scale_columns, const int *columns, T *UMA_RESTRICT x)
+                                 const int *columns_of_scale, const int *columns_of_orders,
+                                 T *UMA_RESTRICT x)
 {
   const int row = 2 * l + 1;
+  const Columns columns(M, columns_of_orders);
+  const Columns scale_columns(M, columns_of_scale);
   UMA_CHANNELS(c, channels)
   {
     T in[capacity<Degree>];
@@ -79,7 +100,7 @@ UMA_INLINE inline void rotate_in(Degree l, Orders M, const T *UMA_RESTRICT D,
     for_orders(M, [&](int m) UMA_INLINE {
       T sum = 0;
       for_rows(l, [&](int k) UMA_INLINE { sum += D[m * row + k] * in[k]; });
-      x[columns[m] + c] = sum * scale[scale_columns[m < 0 ? -m : m] + c];
+      x[columns[m] + c] = sum * scale[scale_columns[m] + c];
     });
   }
 }
@@ -91,13 +112,15 @@ enum class Rows { Skip, Set, Add };
 template <Rows Do, class T, class Degree, class Orders>
 UMA_INLINE inline void
 rotate_in_reverse(Degree l, Orders M, const T *UMA_RESTRICT D, const T *UMA_RESTRICT h,
-                  int channels, const T *UMA_RESTRICT scale, const int *scale_columns,
-                  const int *columns, const T *UMA_RESTRICT g, const T *generators,
+                  int channels, const T *UMA_RESTRICT scale, const int *columns_of_scale,
+                  const int *columns_of_orders, const T *UMA_RESTRICT g, const T *generators,
                   T *UMA_RESTRICT g_scale, T *UMA_RESTRICT g_h, Torque<T> &torque)
 {
   const auto R = with_next_order(l, M);
   const int row = 2 * l + 1;
   T torque_x = 0, torque_z = 0;
+  const Columns columns(M, columns_of_orders);
+  const Columns scale_columns(M, columns_of_scale);
   UMA_CHANNELS_SUM(c, channels, torque_x, torque_z)
   {
     T in[capacity<Degree>], wide[capacity<decltype(R)>], g_frame[capacity<Orders>] = {};
@@ -119,7 +142,9 @@ rotate_in_reverse(Degree l, Orders M, const T *UMA_RESTRICT D, const T *UMA_REST
       }
       g_scale[scale_columns[m] + c] = g_s;
     });
-    add_torque(R, M, wide + R, g_frame + M, generators, torque_x, torque_z);
+    const Torque<T> added = torque_of(R, M, wide, g_frame, generators);
+    torque_x += added.x;
+    torque_z += added.z;
     if constexpr (Do != Rows::Skip) {
       for_rows(l, [&](int k) UMA_INLINE {
         const T sum = Do == Rows::Add ? g_h[k * channels + c] : T(0);
@@ -134,10 +159,11 @@ rotate_in_reverse(Degree l, Orders M, const T *UMA_RESTRICT D, const T *UMA_REST
 // Adds weight sum_m D_mk y_m to the rows k = 0..2 l of 'out'.
 template <class T, class Degree, class Orders>
 UMA_INLINE inline void rotate_out(Degree l, Orders M, const T *UMA_RESTRICT D,
-                                  const T *UMA_RESTRICT y, const int *columns, T weight,
+                                  const T *UMA_RESTRICT y, const int *columns_of_orders, T weight,
                                   int channels, T *UMA_RESTRICT out)
 {
   const int row = 2 * l + 1;
+  const Columns columns(M, columns_of_orders);
   UMA_CHANNELS(c, channels)
   {
     T in[capacity<Orders>];
@@ -153,12 +179,13 @@ UMA_INLINE inline void rotate_out(Degree l, Orders M, const T *UMA_RESTRICT D,
 template <class T, class Degree, class Orders>
 UMA_INLINE inline void
 rotate_out_reverse(Degree l, Orders M, const T *UMA_RESTRICT D, const T *UMA_RESTRICT y,
-                   const int *columns, T weight, int channels, const T *UMA_RESTRICT g,
+                   const int *columns_of_orders, T weight, int channels, const T *UMA_RESTRICT g,
                    const T *generators, T *UMA_RESTRICT g_y, Torque<T> &torque, T &g_weight)
 {
   const auto R = with_next_order(l, M);
   const int row = 2 * l + 1;
   T torque_x = 0, torque_z = 0, product = 0;
+  const Columns columns(M, columns_of_orders);
   UMA_CHANNELS_SUM(c, channels, torque_x, torque_z, product)
   {
     T in[capacity<Degree>], wide[capacity<decltype(R)>], kept[capacity<Orders>];
@@ -168,12 +195,16 @@ rotate_out_reverse(Degree l, Orders M, const T *UMA_RESTRICT D, const T *UMA_RES
       for_rows(l, [&](int k) UMA_INLINE { sum += D[m * row + k] * in[k]; });
       wide[R + m] = sum;
     });
+    T along = 0;
     for_orders(M, [&](int m) UMA_INLINE {
       kept[M + m] = y[columns[m] + c];
-      product += wide[R + m] * kept[M + m];
+      along += wide[R + m] * kept[M + m];
       g_y[columns[m] + c] = weight * wide[R + m];
     });
-    add_torque(R, M, wide + R, kept + M, generators, torque_x, torque_z);
+    const Torque<T> added = torque_of(R, M, wide, kept, generators);
+    torque_x += added.x;
+    torque_z += added.z;
+    product += along;
   }
   torque.x += weight * torque_x;
   torque.z += weight * torque_z;
