@@ -89,7 +89,7 @@ Keep MemoryPlanner::choose(double rows, const kernels::Stages &stages, double av
 {
   if (recompute_ == RecomputeChoice::On) return Keep::Nothing;
   if (recompute_ == RecomputeChoice::Off) return Keep::All;
-  for (const Keep keep : {Keep::All, Keep::First}) {
+  for (const Keep keep : {Keep::All, Keep::Both, Keep::First}) {
     if (rows * double(stages.bytes_per_edge(keep)) <= available) return keep;
   }
   return Keep::Nothing;

@@ -41,7 +41,8 @@ class Keep(Enum):
 
     NOTHING = 0  # everything is computed again
     FIRST = 1  # the first convolution's output
-    ALL = 2  # both convolutions' outputs, or autograd's graph
+    BOTH = 2  # both convolutions' outputs
+    ALL = 3  # radial networks' outputs, too, where this pays; or autograd's graph
 
 
 class Footprint(NamedTuple):

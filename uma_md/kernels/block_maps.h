@@ -10,6 +10,13 @@
 
 namespace uma::kernels {
 
+// What a radial network gives, and what its reverse takes.
+template <class T> struct RadialRows {
+  T *first, *second;                  // hidden layers, normalized
+  T *first_scales, *second_scales;    // what normalized them
+  T *out;
+};
+
 template <class T> class BlockMaps {
  public:
   BlockMaps(const Network<T> &network, const Constants<T> &constants, Backend<T> &backend) :
@@ -19,31 +26,32 @@ template <class T> class BlockMaps {
   {
   }
 
-  // The radial network of a block's edges; its hidden layers stay in the workspace.
-  void radial(const RadialNetwork<T> &net, const Block<T> &b, Workspace &w, const Buffer &out)
+  // The radial network of a block's edges.
+  void radial(const RadialNetwork<T> &net, const Block<T> &b, Workspace &w, const RadialRows<T> &r)
   {
     const int64_t hidden = network_.sizes.edge_channels, rows = b.num_edges;
-    apply(net.first, rows, b.edges.basis, network_.sizes.num_basis, w.first.rows<T>(), hidden);
-    backend_.kernels().hidden(first_hidden(net), b, constants_.epsilon, w.first.rows<T>(),
-                              w.first_scales.rows<T>(), w.first_out.rows<T>());
-    apply(net.second, rows, w.first_out.rows<T>(), hidden, w.second.rows<T>(), hidden);
-    backend_.kernels().hidden(second_hidden(net), b, constants_.epsilon, w.second.rows<T>(),
-                              w.second_scales.rows<T>(), w.second_out.rows<T>());
-    apply(net.third, rows, w.second_out.rows<T>(), hidden, out.rows<T>(), net.third.out);
+    apply(net.first, rows, b.edges.basis, network_.sizes.num_basis, r.first, hidden);
+    backend_.kernels().hidden(first_hidden(net), b, constants_.epsilon, r.first, r.first_scales,
+                              w.first_out.rows<T>());
+    apply(net.second, rows, w.first_out.rows<T>(), hidden, r.second, hidden);
+    backend_.kernels().hidden(second_hidden(net), b, constants_.epsilon, r.second, r.second_scales,
+                              w.second_out.rows<T>());
+    apply(net.third, rows, w.second_out.rows<T>(), hidden, r.out, net.third.out);
   }
 
   // Adds to the edges' slopes what comes through the radial network, from the gradient of its
   // value.
-  void reverse_radial(const RadialNetwork<T> &net, const Block<T> &b, Workspace &w, const Buffer &g)
+  void reverse_radial(const RadialNetwork<T> &net, const Block<T> &b, Workspace &w,
+                      const RadialRows<T> &r, const T *g)
   {
     const int64_t hidden = network_.sizes.edge_channels, rows = b.num_edges;
     T *g_second = w.second_out.rows<T>(), *g_first = w.first_out.rows<T>();
-    apply_reverse(net.third, rows, g.rows<T>(), net.third.out, g_second, hidden);
-    backend_.kernels().hidden_reverse(second_hidden(net), int(rows), w.second.rows<T>(),
-                                      w.second_scales.rows<T>(), g_second);
+    apply_reverse(net.third, rows, g, net.third.out, g_second, hidden);
+    backend_.kernels().hidden_reverse(second_hidden(net), int(rows), r.second, r.second_scales,
+                                      g_second);
     apply_reverse(net.second, rows, g_second, hidden, g_first, hidden);
-    backend_.kernels().hidden_reverse(first_hidden(net), int(rows), w.first.rows<T>(),
-                                      w.first_scales.rows<T>(), g_first);
+    backend_.kernels().hidden_reverse(first_hidden(net), int(rows), r.first, r.first_scales,
+                                      g_first);
     apply_reverse(net.first, rows, g_first, hidden, w.g_basis.rows<T>(), network_.sizes.num_basis);
     backend_.kernels().basis_reverse(constants_, network_.centers.template data_ptr<T>(), int(rows),
                                      b.edges, w.g_basis.rows<T>());

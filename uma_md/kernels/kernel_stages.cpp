@@ -30,10 +30,11 @@ using at::Tensor;
 // Published models divide first messages by the root of a typical number of neighbors.
 constexpr double FIRST_MESSAGE_SCALE = 1 / 5.0;
 
-// What a layer keeps of each edge: the outputs of its convolutions.
+// What a layer keeps of each edge: the outputs of its convolutions and of its radial network.
 struct Kept {
   Keep keep = Keep::Nothing;
   Buffer p, y;
+  Buffer first, second, first_scales, second_scales, scale;    // RadialRows
 };
 
 template <class T> class KernelStages final : public Stages {
@@ -58,8 +59,9 @@ template <class T> class KernelStages final : public Stages {
   int64_t bytes_per_edge(Keep keep) const override
   {
     const int64_t p = keep != Keep::Nothing ? p_width() : 0;
-    const int64_t y = keep == Keep::All ? constants_.out.width : 0;
-    return (p + y) * int64_t(sizeof(T));
+    const int64_t y = keep >= Keep::Both ? constants_.out.width : 0;
+    const int64_t radial = keeps_radial(keep) ? constants_.scale.width + 2 * hidden_width() + 2 : 0;
+    return (p + y + radial) * int64_t(sizeof(T));
   }
 
   int64_t bytes_at_work() const override
@@ -75,7 +77,12 @@ template <class T> class KernelStages final : public Stages {
     for (const Workspace &w : workspaces_) {
       for (const auto &[part, width] : parts()) bytes += (w.*part).bytes();
     }
-    for (const Kept &k : kept_) bytes += k.p.bytes() + k.y.bytes();
+    for (const Kept &k : kept_) {
+      for (const Buffer *buffer :
+           {&k.p, &k.y, &k.first, &k.second, &k.first_scales, &k.second_scales, &k.scale}) {
+        bytes += buffer->bytes();
+      }
+    }
     return bytes;
   }
 
@@ -106,7 +113,7 @@ template <class T> class KernelStages final : public Stages {
   {
     auto out = sums();
     const auto work = [&](const Block<T> &b, int64_t, Workspace &w) {
-      maps_->radial(network_.first_message, b, w, w.y);
+      maps_->radial(network_.first_message, b, w, radial_rows(w, w.y));
       kernels().rotate_out(constants_, constants_.first, 0, T(FIRST_MESSAGE_SCALE), b,
                            w.y.rows<T>(), out.template data_ptr<T>());
     };
@@ -120,15 +127,14 @@ template <class T> class KernelStages final : public Stages {
   {
     const MessageNetwork<T> &net = network_.layers[layer];
     Kept &kept = kept_[layer];
-    kept.keep = keep;
-    if (keep != Keep::Nothing) kept.p.reserve(room_, p_width(), options_);
-    if (keep == Keep::All) kept.y.reserve(room_, constants_.out.width, options_);
+    reserve(kept, keep);
     auto out = m.defined() ? m : sums();
     for_blocks(blocks(run), [&](const Block<T> &b, int64_t first, Workspace &w) {
       T *p = keep != Keep::Nothing ? kept.p.rows<T>(first) : w.p.rows<T>();
-      T *y = keep == Keep::All ? kept.y.rows<T>(first) : w.y.rows<T>();
-      maps_->radial(net.radial, b, w, w.scale);
-      first_convolution(net, b, h.template data_ptr<T>(), w, p);
+      T *y = keep >= Keep::Both ? kept.y.rows<T>(first) : w.y.rows<T>();
+      const RadialRows<T> radial = radial_rows(kept, first, w);
+      maps_->radial(net.radial, b, w, radial);
+      first_convolution(net, b, h.template data_ptr<T>(), radial.out, w, p);
       second_convolution(net, b, p, w, y);
       kernels().rotate_out(constants_, constants_.out, network_.sizes.mmax, T(1), b, y,
                            out.template data_ptr<T>());
@@ -169,10 +175,11 @@ template <class T> class KernelStages final : public Stages {
   {
     const auto g_out = g.contiguous();
     for_blocks([&](const Block<T> &b, int64_t, Workspace &w) {
-      maps_->radial(network_.first_message, b, w, w.y);
+      const RadialRows<T> radial = radial_rows(w, w.y);
+      maps_->radial(network_.first_message, b, w, radial);
       kernels().rotate_out_reverse(constants_, constants_.first, 0, T(FIRST_MESSAGE_SCALE), b,
                                    w.y.rows<T>(), g_out.template data_ptr<T>(), w.g_y.rows<T>());
-      maps_->reverse_radial(network_.first_message, b, w, w.g_y);
+      maps_->reverse_radial(network_.first_message, b, w, radial, w.g_y.rows<T>());
     });
   }
 
@@ -214,6 +221,9 @@ template <class T> class KernelStages final : public Stages {
   int64_t node_width() const { return network_.sizes.node_width(); }
   int64_t p_width() const { return constants_.gates + constants_.hidden.width; }
 
+  int64_t hidden_width() const { return constants_.sizes.edge_channels; }
+  bool keeps_radial(Keep keep) const { return keep == Keep::All && backend_->keeps_radial(); }
+
   auto parts() const { return Workspace::parts(constants_, backend_->packing().three); }
 
   // Recordings look for the numbers of edges and rows where they were. Padding has number 0, which
@@ -247,6 +257,34 @@ template <class T> class KernelStages final : public Stages {
         (w.*part).reserve(order_.largest_block, width, options_, order_.block_limit);
       }
     }
+  }
+
+  void reserve(Kept &kept, Keep keep) const
+  {
+    kept.keep = keep;
+    if (keep != Keep::Nothing) kept.p.reserve(room_, p_width(), options_);
+    if (keep >= Keep::Both) kept.y.reserve(room_, constants_.out.width, options_);
+    if (!keeps_radial(keep)) return;
+    kept.first.reserve(room_, hidden_width(), options_);
+    kept.second.reserve(room_, hidden_width(), options_);
+    kept.first_scales.reserve(room_, 1, options_);
+    kept.second_scales.reserve(room_, 1, options_);
+    kept.scale.reserve(room_, constants_.scale.width, options_);
+  }
+
+  // In the workspace, with what it gives elsewhere.
+  static RadialRows<T> radial_rows(const Workspace &w, const Buffer &out)
+  {
+    return {w.first.rows<T>(), w.second.rows<T>(), w.first_scales.rows<T>(),
+            w.second_scales.rows<T>(), out.rows<T>()};
+  }
+
+  // Of a layer's edges, the first of which is given.
+  RadialRows<T> radial_rows(const Kept &kept, int64_t first, const Workspace &w) const
+  {
+    if (!keeps_radial(kept.keep)) return radial_rows(w, w.scale);
+    return {kept.first.rows<T>(first), kept.second.rows<T>(first), kept.first_scales.rows<T>(first),
+            kept.second_scales.rows<T>(first), kept.scale.rows<T>(first)};
   }
 
   Tensor sums() const
@@ -312,10 +350,10 @@ template <class T> class KernelStages final : public Stages {
             data(order_.by_sender)};
   }
 
-  void first_convolution(const MessageNetwork<T> &net, const Block<T> &b, const T *h, Workspace &w,
-                         T *p)
+  void first_convolution(const MessageNetwork<T> &net, const Block<T> &b, const T *h,
+                         const T *scale, Workspace &w, T *p)
   {
-    kernels().rotate_in(constants_, b, h, w.scale.rows<T>(), w.x.rows<T>());
+    kernels().rotate_in(constants_, b, h, scale, w.x.rows<T>());
     maps_->convolve(net.first, b.num_edges, w.x.rows<T>(), constants_.ends, p, constants_.hidden,
                     constants_.gates, w);
   }
@@ -334,10 +372,11 @@ template <class T> class KernelStages final : public Stages {
     const MessageNetwork<T> &net = network_.layers[layer];
     const Kept &kept = kept_[layer];
     T *p = kept.keep != Keep::Nothing ? kept.p.rows<T>(first) : w.p.rows<T>();
-    T *y = kept.keep == Keep::All ? kept.y.rows<T>(first) : w.y.rows<T>();
-    maps_->radial(net.radial, b, w, w.scale);
-    if (kept.keep == Keep::Nothing) first_convolution(net, b, h, w, p);
-    if (kept.keep != Keep::All) second_convolution(net, b, p, w, y);
+    T *y = kept.keep >= Keep::Both ? kept.y.rows<T>(first) : w.y.rows<T>();
+    const RadialRows<T> radial = radial_rows(kept, first, w);
+    if (!keeps_radial(kept.keep)) maps_->radial(net.radial, b, w, radial);
+    if (kept.keep == Keep::Nothing) first_convolution(net, b, h, radial.out, w, p);
+    if (kept.keep < Keep::Both) second_convolution(net, b, p, w, y);
     kernels().rotate_out_reverse(constants_, constants_.out, network_.sizes.mmax, T(1), b, y, g_out,
                                  w.g_y.rows<T>());
     maps_->convolve_reverse(net.second, b.num_edges, w.g_y.rows<T>(), constants_.out, 0,
@@ -345,10 +384,10 @@ template <class T> class KernelStages final : public Stages {
     kernels().gate_reverse(constants_, b.num_edges, p, w.q.rows<T>(), w.g_p.rows<T>());
     maps_->convolve_reverse(net.first, b.num_edges, w.g_p.rows<T>(), constants_.hidden,
                             constants_.gates, w.x.rows<T>(), constants_.ends, w);
-    kernels().rotate_in_reverse(constants_, b, h, w.scale.rows<T>(), w.x.rows<T>(),
-                                w.g_scale.rows<T>(), sender_rows_.rows<T>(first - group.first_edge),
-                                g_receivers, g_senders);
-    maps_->reverse_radial(net.radial, b, w, w.g_scale);
+    kernels().rotate_in_reverse(constants_, b, h, radial.out, w.x.rows<T>(), w.g_scale.rows<T>(),
+                                sender_rows_.rows<T>(first - group.first_edge), g_receivers,
+                                g_senders);
+    maps_->reverse_radial(net.radial, b, w, radial, w.g_scale.rows<T>());
   }
 
   std::unique_ptr<Backend<T>> backend_;

@@ -45,7 +45,7 @@ int64_t RecordedStages::room(int64_t num_edges) const
 void RecordedStages::set_edges(const Edges &edges, int64_t chunk)
 {
   const int64_t num_edges = edges.senders.numel();
-  const bool small = num_edges * stages_->bytes_per_edge(Keep::All) <= MOST_BYTES;
+  const bool small = num_edges * stages_->bytes_per_edge(Keep::Both) <= MOST_BYTES;
   records_ = num_edges > 0 && (small || graphs_ == Graphs::On) && !on_default_stream(device_);
   Edges padded = edges;
   padded.room = records_ ? room(num_edges) : 0;

@@ -17,8 +17,9 @@
 
 namespace uma::kernels {
 
-// What the forward sweep keeps of each edge and layer for the reverse sweep.
-enum class Keep { Nothing, First, All };    // of the outputs of the convolutions
+// What the forward sweep keeps of each edge and layer for the reverse sweep: none, the first or
+// both of the convolutions' outputs, and All of radial networks, too, where this pays.
+enum class Keep { Nothing, First, Both, All };
 
 // Whether work on a GPU is recorded and repeated, as CUDA graphs: Auto records small systems.
 enum class Graphs { Off, Auto, On };
