@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: MIT
 """The hand-written kernels against the network's own operators, differentiated by autograd."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -103,7 +106,7 @@ def test_kernels_are_the_operators_and_their_derivatives(lmax, mmax):
 
 @pytest.mark.parametrize(
     "widths",
-    [(1, 1, 1), (16, 16, 32), (33, 8, 17), (40, 64, 24)],
+    [(1, 1, 1), (16, 16, 32), (33, 8, 17), (40, 64, 24), (9, 24, 64), (64, 5, 128)],
     ids=lambda widths: "-".join(map(str, widths)),
 )
 def test_any_number_of_channels(widths):
@@ -118,6 +121,17 @@ def test_any_number_of_channels(widths):
     )
     model = make_model(config)
     assert_same(evaluate(model, cluster()), evaluate_portably(model, cluster()))
+
+
+@pytest.mark.parametrize("instructions", ["default", "avx2"])
+def test_processors_with_fewer_instructions(instructions):
+    """Torch's own variable, which is read when it is loaded, leaves out what they do not have."""
+    names = "number_of_channels or single_precision or is_kept"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", names, __file__]
+    environment = os.environ | {"ATEN_CPU_CAPABILITY": instructions}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "8 passed" in result.stdout
 
 
 def test_single_precision_is_as_exact_as_the_operators():

@@ -3,30 +3,27 @@
 #include "backend.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/Version.h>
 #include <algorithm>
+#include <string>
 
 namespace uma::kernels {
 
 // cpu_kernels.cpp, cpu_node_kernels.cpp and cpu_products.cpp, compiled for each set of
 // instructions.
-#define UMA_DECLARE_KERNELS(instructions)                                                          \
+#define UMA_DECLARE(instructions)                                                                  \
   namespace instructions {                                                                         \
   void get(Kernels<float> *&);                                                                     \
   void get(Kernels<double> *&);                                                                    \
   void get(NodeKernels<float> *&);                                                                 \
   void get(NodeKernels<double> *&);                                                                \
-  }
-#define UMA_DECLARE_PRODUCTS(instructions)                                                         \
-  namespace instructions {                                                                         \
   void get(Products<float> &);                                                                     \
   void get(Products<double> &);                                                                    \
   }
 
-UMA_DECLARE_KERNELS(any)
-UMA_DECLARE_KERNELS(avx2)
-UMA_DECLARE_PRODUCTS(any)
-UMA_DECLARE_PRODUCTS(avx2)
-UMA_DECLARE_PRODUCTS(avx512)
+UMA_DECLARE(any)
+UMA_DECLARE(avx2)
+UMA_DECLARE(avx512)
 
 namespace {
 
@@ -38,53 +35,24 @@ constexpr int64_t SENDERS_PER_TASK = 16;
 constexpr int64_t BLOCKS_OF_RUN = 2;    // and thread, between two looks at messages that travel
 constexpr int64_t NODES = 32;           // of a block
 
-bool has_avx2()
+// Kernels or products by the instructions that this processor has, or that ATEN_CPU_CAPABILITY
+// leaves to torch.
+template <class Part> Part find()
 {
+  Part part{};
 #ifdef UMA_X86
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-#else
-  return false;
-#endif
-}
-
-bool has_avx512()
-{
-#ifdef UMA_X86
-  return __builtin_cpu_supports("avx512f");
-#else
-  return false;
-#endif
-}
-
-// By the instructions that this processor has.
-template <class KernelsOfType> KernelsOfType &find_kernels()
-{
-  KernelsOfType *kernels = nullptr;
-#ifdef UMA_X86
-  if (has_avx2()) {
-    avx2::get(kernels);
-    return *kernels;
+  const auto capability = at::get_cpu_capability();
+  if (capability == "AVX512") {
+    avx512::get(part);
+    return part;
+  }
+  if (capability == "AVX2") {
+    avx2::get(part);
+    return part;
   }
 #endif
-  any::get(kernels);
-  return *kernels;
-}
-
-template <class T> Products<T> find_products()
-{
-  Products<T> products{};
-#ifdef UMA_X86
-  if (has_avx512()) {
-    avx512::get(products);
-    return products;
-  }
-  if (has_avx2()) {
-    avx2::get(products);
-    return products;
-  }
-#endif
-  any::get(products);
-  return products;
+  any::get(part);
+  return part;
 }
 
 template <class T> class CpuBackend final : public Backend<T> {
@@ -133,9 +101,9 @@ template <class T> class CpuBackend final : public Backend<T> {
   }
 
  private:
-  Kernels<T> &kernels_ = find_kernels<Kernels<T>>();
-  NodeKernels<T> &node_kernels_ = find_kernels<NodeKernels<T>>();
-  const Products<T> products_ = find_products<T>();
+  Kernels<T> &kernels_ = *find<Kernels<T> *>();
+  NodeKernels<T> &node_kernels_ = *find<NodeKernels<T> *>();
+  const Products<T> products_ = find<Products<T>>();
 };
 
 }    // namespace

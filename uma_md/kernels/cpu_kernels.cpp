@@ -31,24 +31,27 @@ template <class T> class CpuKernels final : public Kernels<T> {
   void hidden(const HiddenLayer<T> &layer, const Block<T> &block, T epsilon, T *x, T *scales,
               T *out) override
   {
-    for (int e = 0; e < block.num_edges; e++) {
-      T *row = x + e * layer.width;
-      if (layer.sender_table) {
-        add(layer.width, layer.sender_table + block.sender_numbers[e] * layer.width, row);
-        add(layer.width, layer.receiver_table + block.receiver_numbers[e] * layer.width, row);
+    with_width(layer.width, [&](auto width) UMA_INLINE {
+      for (int e = 0; e < block.num_edges; e++) {
+        T *row = x + e * width;
+        if (layer.sender_table) {
+          add(width, layer.sender_table + block.sender_numbers[e] * width, row);
+          add(width, layer.receiver_table + block.receiver_numbers[e] * width, row);
+        }
+        scales[e] = norm_silu(row, width, layer.weight, layer.bias, epsilon, out + e * width);
       }
-      scales[e] =
-          norm_silu(row, layer.width, layer.weight, layer.bias, epsilon, out + e * layer.width);
-    }
+    });
   }
 
   void hidden_reverse(const HiddenLayer<T> &layer, int num, const T *normalized, const T *scales,
                       T *g) override
   {
-    for (int e = 0; e < num; e++) {
-      norm_silu_reverse(normalized + e * layer.width, scales[e], layer.width, layer.weight,
-                        layer.bias, g + e * layer.width);
-    }
+    with_width(layer.width, [&](auto width) UMA_INLINE {
+      for (int e = 0; e < num; e++) {
+        norm_silu_reverse(normalized + e * width, scales[e], width, layer.weight, layer.bias,
+                          g + e * width);
+      }
+    });
   }
 
   void basis_reverse(const Constants<T> &constants, const T *centers, int num, EdgeArrays<T> edges,
@@ -177,7 +180,8 @@ template <class T> class CpuKernels final : public Kernels<T> {
     return block.edges.frames + int64(e) * constants.frame.size;
   }
 
-  static void add(int count, const T *UMA_RESTRICT values, T *UMA_RESTRICT row)
+  template <class Count>
+  UMA_INLINE static void add(Count count, const T *UMA_RESTRICT values, T *UMA_RESTRICT row)
   {
     UMA_CHANNELS(c, count)
     {

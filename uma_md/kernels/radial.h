@@ -45,10 +45,21 @@ UMA_INLINE inline T gaussians_reverse(T distance, T coefficient, const T *UMA_RE
   return T(2) * coefficient * sum_over_channels(sum);
 }
 
+// Calls a function with the width of hidden layers, a constant where models have it.
+template <class Function> UMA_INLINE inline void with_width(int width, const Function &function)
+{
+#ifndef UMA_COMPACT
+  if (width == 32) return function(Constant<32>());
+  if (width == 64) return function(Constant<64>());
+  if (width == 128) return function(Constant<128>());
+#endif
+  function(width);
+}
+
 // silu(weight normalized + bias) of one row, normalized = (x - mean) / deviation. Replaces x by the
 // normalized row and returns 1 / deviation, which the reverse takes.
-template <class T>
-UMA_INLINE inline T norm_silu(T *UMA_RESTRICT x, int width, const T *UMA_RESTRICT weight,
+template <class T, class Width>
+UMA_INLINE inline T norm_silu(T *UMA_RESTRICT x, Width width, const T *UMA_RESTRICT weight,
                               const T *UMA_RESTRICT bias, T epsilon, T *UMA_RESTRICT out)
 {
   T sum = 0, squares = 0;
@@ -73,8 +84,8 @@ UMA_INLINE inline T norm_silu(T *UMA_RESTRICT x, int width, const T *UMA_RESTRIC
 
 // Reverse of 'norm_silu': replaces the gradient g with respect to its value by that with respect to
 // the row that was given to it.
-template <class T>
-UMA_INLINE inline void norm_silu_reverse(const T *UMA_RESTRICT normalized, T scale, int width,
+template <class T, class Width>
+UMA_INLINE inline void norm_silu_reverse(const T *UMA_RESTRICT normalized, T scale, Width width,
                                          const T *UMA_RESTRICT weight, const T *UMA_RESTRICT bias,
                                          T *UMA_RESTRICT g)
 {
