@@ -2,9 +2,12 @@
 """The hand-written kernels against the network's own operators, differentiated by autograd."""
 
 import os
+import platform
+import re
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ import torch
 from structures import structure
 
 from uma_md import UMACalculator
+from uma_md.build import find_compiler
 from uma_md.config import ModelConfig
 from uma_md.evaluator import Evaluation, Evaluator
 from uma_md.exchange import LocalExchange
@@ -24,6 +28,9 @@ from uma_md.model import UMA
 from uma_md.portable_stages import PortableStages
 from uma_md.stages import make_stages
 
+KERNELS = Path(library.__file__).parent
+# As uma_md/kernels/CMakeLists.txt has it.
+OPTIMIZED = ["-O3", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math"]
 pytestmark = pytest.mark.skipif(not library.load(), reason="the kernels are not compiled")
 
 # No two widths are alike, and none is a multiple of what a vector instruction takes.
@@ -123,11 +130,37 @@ def test_any_number_of_channels(widths):
     assert_same(evaluate(model, cluster()), evaluate_portably(model, cluster()))
 
 
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="AVX2 is of x86-64")
+def test_loops_over_channels_are_vector_instructions(tmp_path):
+    """A compiler gives this up without a word, and rotations then take four times as long."""
+    assembly = tmp_path / "loops.s"
+    command = [*find_compiler(), "-S", "-std=c++20", "-mavx2", "-mfma", *OPTIMIZED]
+    source = Path(__file__).with_name("vector_loops.cpp")
+    command += [f"-I{KERNELS}", str(source), "-o", str(assembly)]
+    subprocess.run(command, check=True)
+    bodies = re.findall(
+        r"^(\w+):\n(.*?)^\t\.size\t\1", assembly.read_text(), re.DOTALL | re.MULTILINE
+    )
+    scalar = [name for name, body in bodies if not re.search(r"v(fmadd\w+|div)ps\b.*%ymm", body)]
+    assert len(bodies) == 4 * 5 + 2 * 2 + 2  # rotations, gates, hidden layers
+    assert not scalar
+
+
 @pytest.mark.parametrize("instructions", ["default", "avx2"])
 def test_processors_with_fewer_instructions(instructions):
-    """Torch's own variable, which is read when it is loaded, leaves out what they do not have."""
+    """Torch's own variable leaves out what they do not have."""
     names = "number_of_channels or single_precision or is_kept"
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", names, __file__]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        __file__,
+        "-k",
+        names,
+    ]
     environment = os.environ | {"ATEN_CPU_CAPABILITY": instructions}
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
