@@ -365,12 +365,12 @@ std::string Potential::describe_memory(MPI_Comm world) const
   };
   const auto all = int64_t(keeping.size());
   if (ranks(kernels::Keep::Nothing) == all) return "messages recomputed in the reverse sweep";
-  const auto partly = ranks(kernels::Keep::First) + ranks(kernels::Keep::Both);
-  if (partly == all) return "messages partly kept for the reverse sweep";
-  if (ranks(kernels::Keep::All) == all) return "messages kept for the reverse sweep";
+  const auto kept = ranks(kernels::Keep::All) + ranks(kernels::Keep::Both);
+  if (ranks(kernels::Keep::First) == all) return "messages partly kept for the reverse sweep";
+  if (kept == all) return "messages kept for the reverse sweep";
   return fmt::format("messages kept for the reverse sweep on {} of {} ranks, partly on {}, "
                      "recomputed on the others",
-                     ranks(kernels::Keep::All), all, partly);
+                     kept, all, ranks(kernels::Keep::First));
 }
 
 }    // namespace uma

@@ -88,7 +88,9 @@ def test_kernels_for_gpus_are_the_operators_and_their_derivatives(lmax, mmax, wi
     graph = cluster()
     expected = evaluate_portably(model, graph)
     evaluate = OnStandIn(model, driver)
-    for keep, chunk in ((Keep.ALL, 10**6), (Keep.FIRST, 50), (Keep.NOTHING, 7)):
+    kept = evaluate.edges.footprint.kept
+    assert kept[Keep.BOTH] == kept[Keep.ALL]  # radial networks are computed again
+    for keep, chunk in ((Keep.ALL, 10**6), (Keep.BOTH, 10**6), (Keep.FIRST, 50), (Keep.NOTHING, 7)):
         assert_same(evaluate(graph, keep, chunk), expected)
 
 

@@ -116,16 +116,18 @@ def test_the_choice_stays_until_there_are_a_tenth_more_edges(gigabytes):
 
 
 def test_a_part_is_kept_where_memory_allows_no_more(gigabytes):
-    kept = Footprint({Keep.NOTHING: 0, Keep.FIRST: 5000, Keep.ALL: 10**4}, at_work=0)
-    few, many = (  # the most edges whose memory, when it has grown, fits
+    kept = {Keep.NOTHING: 0, Keep.FIRST: 5000, Keep.BOTH: 10**4, Keep.ALL: 2 * 10**4}
+    footprint = Footprint(kept, at_work=0)
+    least, few, many = (  # the most edges whose memory, when it has grown, fits
         next(edges for edges in range(rows, 0, -1) if with_room(edges) <= rows)
-        for rows in (200_000, 400_000)
+        for rows in (100_000, 200_000, 400_000)
     )
     chosen = {
-        edges: MemoryPlanner("auto", 1000, num_layers=4, device=GPU)(edges, kept).keep
-        for edges in (few, few + 1, many, many + 1)
+        edges: MemoryPlanner("auto", 1000, num_layers=4, device=GPU)(edges, footprint).keep
+        for edges in (least, least + 1, few, few + 1, many, many + 1)
     }
-    assert list(chosen.values()) == [Keep.ALL, Keep.FIRST, Keep.FIRST, Keep.NOTHING]
+    expected = [Keep.ALL, Keep.BOTH, Keep.BOTH, Keep.FIRST, Keep.FIRST, Keep.NOTHING]
+    assert list(chosen.values()) == expected
     assert 160_000 < few < 180_000
 
 

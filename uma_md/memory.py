@@ -42,7 +42,7 @@ class Keep(Enum):
     NOTHING = 0  # everything is computed again
     FIRST = 1  # the first convolution's output
     BOTH = 2  # both convolutions' outputs
-    ALL = 3  # radial networks' outputs, too, where this pays; or autograd's graph
+    ALL = 3  # what the layers' radial networks give, too, where that pays; or autograd's graph
 
 
 class Footprint(NamedTuple):
@@ -152,7 +152,11 @@ class MemoryPlanner:
         features
             Bytes of an atom's features.
         """
-        kept = 0 if self._recompute == "on" else footprint.kept[Keep.ALL]
+        kept = (
+            0
+            if self._recompute == "on"
+            else footprint.kept.get(Keep.BOTH, footprint.kept[Keep.ALL])
+        )
         on_cpu = self._device.type == "cpu"
         return BatchLimit(
             BATCH_ON_CPU if on_cpu else LARGE_BATCH,

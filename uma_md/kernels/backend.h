@@ -47,7 +47,7 @@ template <class T> class Backend {
   virtual int64_t bytes_at_work() const { return 0; }
   virtual int64_t bytes_held() const { return 0; }
 
-  // Whether radial networks take longer than to keep what they give.
+  // Whether to keep what radial networks give is faster than to compute it again.
   virtual bool keeps_radial() const = 0;
 
   // How many blocks of edges or nodes are worked on at a time.

@@ -35,8 +35,8 @@ constexpr int64_t SENDERS_PER_TASK = 16;
 constexpr int64_t BLOCKS_OF_RUN = 2;    // and thread, between two looks at messages that travel
 constexpr int64_t NODES = 32;           // of a block
 
-// Kernels or products by the instructions that this processor has, or that ATEN_CPU_CAPABILITY
-// leaves to torch.
+// Kernels or products for the instructions that torch uses: those of this processor, or fewer where
+// ATEN_CPU_CAPABILITY says so.
 template <class Part> Part find()
 {
   Part part{};

@@ -8,6 +8,17 @@
 namespace uma::kernels::UMA_INSTRUCTIONS {
 namespace {
 
+// Calls a function with the width of hidden layers, a constant where models have it.
+template <class Function> UMA_INLINE inline void with_width(int width, const Function &function)
+{
+#ifndef UMA_COMPACT
+  if (width == 32) return function(Constant<32>());
+  if (width == 64) return function(Constant<64>());
+  if (width == 128) return function(Constant<128>());
+#endif
+  function(width);
+}
+
 template <class T> class CpuKernels final : public Kernels<T> {
  public:
   void geometry(const Constants<T> &constants, const T *centers, const WignerTerm *terms,

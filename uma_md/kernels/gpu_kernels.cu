@@ -290,8 +290,7 @@ UMA_KERNEL(uma_sum_ends, SumEnds)
         const int *columns = p.constants.ends.column + middle;
         const int *scale_columns = p.constants.scale.column + middle;
         Real in[capacity<decltype(M)>];
-        for_orders(
-            M, [&](int m) { in[M + m] = g[columns[m]] * scale[scale_columns[m < 0 ? -m : m]]; });
+        for_orders(M, [&](int m) { in[M + m] = g[columns[m]] * scale[scale_columns[m]]; });
         for_rows(l, [&](int k) {
           Real &sum = sums[l * l + k];
           sum = rotated_back(M, 2 * l + 1, D + p.constants.frame.middle[l], k, in, sum);

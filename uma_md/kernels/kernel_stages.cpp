@@ -30,11 +30,18 @@ using at::Tensor;
 // Published models divide first messages by the root of a typical number of neighbors.
 constexpr double FIRST_MESSAGE_SCALE = 1 / 5.0;
 
-// What a layer keeps of each edge: the outputs of its convolutions and of its radial network.
+// What a layer keeps of each edge: the outputs of its convolutions, and its RadialRows.
 struct Kept {
   Keep keep = Keep::Nothing;
   Buffer p, y;
-  Buffer first, second, first_scales, second_scales, scale;    // RadialRows
+  Buffer scale, first, second, first_scales, second_scales;
+};
+
+// One array of these, and the least choice that keeps it.
+struct KeptPart {
+  Buffer Kept::*buffer;
+  int64_t width;
+  Keep least;
 };
 
 template <class T> class KernelStages final : public Stages {
@@ -58,10 +65,9 @@ template <class T> class KernelStages final : public Stages {
 
   int64_t bytes_per_edge(Keep keep) const override
   {
-    const int64_t p = keep != Keep::Nothing ? p_width() : 0;
-    const int64_t y = keep >= Keep::Both ? constants_.out.width : 0;
-    const int64_t radial = keeps_radial(keep) ? constants_.scale.width + 2 * hidden_width() + 2 : 0;
-    return (p + y + radial) * int64_t(sizeof(T));
+    int64_t widths = 0;
+    for (const KeptPart &part : kept_parts()) widths += keeps(part.least, keep) ? part.width : 0;
+    return widths * int64_t(sizeof(T));
   }
 
   int64_t bytes_at_work() const override
@@ -77,11 +83,8 @@ template <class T> class KernelStages final : public Stages {
     for (const Workspace &w : workspaces_) {
       for (const auto &[part, width] : parts()) bytes += (w.*part).bytes();
     }
-    for (const Kept &k : kept_) {
-      for (const Buffer *buffer :
-           {&k.p, &k.y, &k.first, &k.second, &k.first_scales, &k.second_scales, &k.scale}) {
-        bytes += buffer->bytes();
-      }
+    for (const Kept &kept : kept_) {
+      for (const KeptPart &part : kept_parts()) bytes += (kept.*part.buffer).bytes();
     }
     return bytes;
   }
@@ -221,8 +224,23 @@ template <class T> class KernelStages final : public Stages {
   int64_t node_width() const { return network_.sizes.node_width(); }
   int64_t p_width() const { return constants_.gates + constants_.hidden.width; }
 
-  int64_t hidden_width() const { return constants_.sizes.edge_channels; }
-  bool keeps_radial(Keep keep) const { return keep == Keep::All && backend_->keeps_radial(); }
+  std::array<KeptPart, 7> kept_parts() const
+  {
+    const int64_t hidden = constants_.sizes.edge_channels;
+    return {{{&Kept::p, p_width(), Keep::First},
+             {&Kept::y, constants_.out.width, Keep::Both},
+             {&Kept::scale, constants_.scale.width, Keep::All},
+             {&Kept::first, hidden, Keep::All},
+             {&Kept::second, hidden, Keep::All},
+             {&Kept::first_scales, 1, Keep::All},
+             {&Kept::second_scales, 1, Keep::All}}};
+  }
+
+  // Whether a choice keeps what needs at least another.
+  bool keeps(Keep least, Keep keep) const
+  {
+    return keep >= least && (least != Keep::All || backend_->keeps_radial());
+  }
 
   auto parts() const { return Workspace::parts(constants_, backend_->packing().three); }
 
@@ -262,27 +280,26 @@ template <class T> class KernelStages final : public Stages {
   void reserve(Kept &kept, Keep keep) const
   {
     kept.keep = keep;
-    if (keep != Keep::Nothing) kept.p.reserve(room_, p_width(), options_);
-    if (keep >= Keep::Both) kept.y.reserve(room_, constants_.out.width, options_);
-    if (!keeps_radial(keep)) return;
-    kept.first.reserve(room_, hidden_width(), options_);
-    kept.second.reserve(room_, hidden_width(), options_);
-    kept.first_scales.reserve(room_, 1, options_);
-    kept.second_scales.reserve(room_, 1, options_);
-    kept.scale.reserve(room_, constants_.scale.width, options_);
+    for (const KeptPart &part : kept_parts()) {
+      Buffer &buffer = kept.*part.buffer;
+      if (keeps(part.least, keep))
+        buffer.reserve(room_, part.width, options_);
+      else
+        buffer = Buffer();
+    }
   }
 
-  // In the workspace, with what it gives elsewhere.
+  // Rows in the workspace; the network's output goes to 'out'.
   static RadialRows<T> radial_rows(const Workspace &w, const Buffer &out)
   {
     return {w.first.rows<T>(), w.second.rows<T>(), w.first_scales.rows<T>(),
             w.second_scales.rows<T>(), out.rows<T>()};
   }
 
-  // Of a layer's edges, the first of which is given.
+  // Rows of a layer from an edge on: kept ones, or the workspace's.
   RadialRows<T> radial_rows(const Kept &kept, int64_t first, const Workspace &w) const
   {
-    if (!keeps_radial(kept.keep)) return radial_rows(w, w.scale);
+    if (!keeps(Keep::All, kept.keep)) return radial_rows(w, w.scale);
     return {kept.first.rows<T>(first), kept.second.rows<T>(first), kept.first_scales.rows<T>(first),
             kept.second_scales.rows<T>(first), kept.scale.rows<T>(first)};
   }
@@ -374,7 +391,7 @@ template <class T> class KernelStages final : public Stages {
     T *p = kept.keep != Keep::Nothing ? kept.p.rows<T>(first) : w.p.rows<T>();
     T *y = kept.keep >= Keep::Both ? kept.y.rows<T>(first) : w.y.rows<T>();
     const RadialRows<T> radial = radial_rows(kept, first, w);
-    if (!keeps_radial(kept.keep)) maps_->radial(net.radial, b, w, radial);
+    if (!keeps(Keep::All, kept.keep)) maps_->radial(net.radial, b, w, radial);
     if (kept.keep == Keep::Nothing) first_convolution(net, b, h, radial.out, w, p);
     if (kept.keep < Keep::Both) second_convolution(net, b, p, w, y);
     kernels().rotate_out_reverse(constants_, constants_.out, network_.sizes.mmax, T(1), b, y, g_out,

@@ -6,7 +6,6 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/matmul.h>
 #include <ATen/ops/zeros.h>
 #include <stdexcept>
 #include <string>
@@ -52,6 +51,17 @@ Tensor pack_halves(const Tensor &matrix, Packing packing)
   return at::cat({low, high}, 1);
 }
 
+// embedding weight^T, (elements, out), summed in one order; what a library of products gives may
+// depend on the number of threads.
+Tensor table(const Tensor &embedding, const Tensor &weight)
+{
+  auto sums = at::zeros({embedding.size(0), weight.size(0)}, embedding.options());
+  for (int64_t k = 0; k < weight.size(1); k++) {
+    sums.addcmul_(embedding.narrow(1, k, 1), weight.select(1, k));
+  }
+  return sums;
+}
+
 // 'w' has for each map weight and bias, with those of a norm between: ten tensors.
 template <class T>
 RadialNetwork<T> make_radial(const std::vector<Tensor> &w, const Tensor &sender_embedding,
@@ -61,9 +71,8 @@ RadialNetwork<T> make_radial(const std::vector<Tensor> &w, const Tensor &sender_
   require(basis > 1, "radial networks on two or more Gaussians");
   RadialNetwork<T> radial;
   radial.first = Map<T>(w[0].narrow(1, 0, basis), Tensor(), packing);
-  radial.sender_table = at::matmul(sender_embedding, w[0].narrow(1, basis, width).t());
-  radial.receiver_table =
-      at::matmul(receiver_embedding, w[0].narrow(1, basis + width, width).t()) + w[1];
+  radial.sender_table = table(sender_embedding, w[0].narrow(1, basis, width));
+  radial.receiver_table = table(receiver_embedding, w[0].narrow(1, basis + width, width)) + w[1];
   radial.first_norm = {w[2].contiguous(), w[3].contiguous()};
   radial.second = Map<T>(w[4], w[5], packing);
   radial.second_norm = {w[6].contiguous(), w[7].contiguous()};

@@ -45,17 +45,6 @@ UMA_INLINE inline T gaussians_reverse(T distance, T coefficient, const T *UMA_RE
   return T(2) * coefficient * sum_over_channels(sum);
 }
 
-// Calls a function with the width of hidden layers, a constant where models have it.
-template <class Function> UMA_INLINE inline void with_width(int width, const Function &function)
-{
-#ifndef UMA_COMPACT
-  if (width == 32) return function(Constant<32>());
-  if (width == 64) return function(Constant<64>());
-  if (width == 128) return function(Constant<128>());
-#endif
-  function(width);
-}
-
 // silu(weight normalized + bias) of one row, normalized = (x - mean) / deviation. Replaces x by the
 // normalized row and returns 1 / deviation, which the reverse takes.
 template <class T, class Width>

@@ -9,7 +9,7 @@
 //   into the frame:  torque_a = -g_x . (J_a x) = x . (J_a g_x)
 //   out of it:       torque_a = weight z . (J_a y)    for out = weight D^T y, z = D g_out
 //
-// with a = x, z (the frame's y axis is the edge). Both are 'add_torque' of what has one more order
+// with a = x, z (the frame's y axis is the edge). Both are 'torque_of' of what has one more order
 // (x and z, from all of h and g_out) and of what has the kept orders alone (g_x and y).
 // docs/kernels.md derives this.
 
@@ -82,8 +82,8 @@ UMA_INLINE inline T rotated_back(Orders M, int row, const T *D, int k, const T (
 // x_m = scale_|m| sum_k D_mk h_k for the orders |m| <= M of degree l and every channel.
 //   D        the row m = 0 of the rotation
 //   h        rows k = 0..2 l of 'channels'
-//   columns  of the orders, counted from the middle, in 'x'; 'scale_columns' those of |m| in
-//   'scale'
+//   columns_of_orders  in 'x', counted from the middle; columns_of_scale those in 'scale', where -m
+//                      has the column of m
 template <class T, class Degree, class Orders>
 UMA_INLINE inline void rotate_in(Degree l, Orders M, const T *UMA_RESTRICT D,
                                  const T *UMA_RESTRICT h, int channels, const T *UMA_RESTRICT scale,
@@ -116,7 +116,7 @@ rotate_in_reverse(Degree l, Orders M, const T *UMA_RESTRICT D, const T *UMA_REST
                   const int *columns_of_orders, const T *UMA_RESTRICT g, const T *generators,
                   T *UMA_RESTRICT g_scale, T *UMA_RESTRICT g_h, Torque<T> &torque)
 {
-  const auto R = with_next_order(l, M);
+  auto R = with_next_order(l, M);
   const int row = 2 * l + 1;
   T torque_x = 0, torque_z = 0;
   const Columns columns(M, columns_of_orders);
@@ -182,7 +182,7 @@ rotate_out_reverse(Degree l, Orders M, const T *UMA_RESTRICT D, const T *UMA_RES
                    const int *columns_of_orders, T weight, int channels, const T *UMA_RESTRICT g,
                    const T *generators, T *UMA_RESTRICT g_y, Torque<T> &torque, T &g_weight)
 {
-  const auto R = with_next_order(l, M);
+  auto R = with_next_order(l, M);
   const int row = 2 * l + 1;
   T torque_x = 0, torque_z = 0, product = 0;
   const Columns columns(M, columns_of_orders);

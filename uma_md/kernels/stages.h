@@ -17,8 +17,9 @@
 
 namespace uma::kernels {
 
-// What the forward sweep keeps of each edge and layer for the reverse sweep: none, the first or
-// both of the convolutions' outputs, and All of radial networks, too, where this pays.
+// What the forward sweep keeps of each edge and layer for the reverse sweep: nothing, the output of
+// the first convolution or of both; All is what the layer's radial network gives, too, where that
+// pays.
 enum class Keep { Nothing, First, Both, All };
 
 // Whether work on a GPU is recorded and repeated, as CUDA graphs: Auto records small systems.
