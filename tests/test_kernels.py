@@ -132,7 +132,7 @@ def test_any_number_of_channels(widths):
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="AVX2 is of x86-64")
 def test_loops_over_channels_are_vector_instructions(tmp_path):
-    """A compiler gives this up without a word, and rotations then take four times as long."""
+    """A compiler gives this up without a word, and rotations then take up to four times as long."""
     assembly = tmp_path / "loops.s"
     command = [*find_compiler(), "-S", "-std=c++20", "-mavx2", "-mfma", *OPTIMIZED]
     source = Path(__file__).with_name("vector_loops.cpp")
