@@ -8,26 +8,23 @@ namespace uma::kernels {
 
 using T = float;
 
+#define UMA_ROTATION_REVERSED(Do, l, M)                                                            \
+  extern "C" void rotate_in_reverse_##Do##_##l##_##M(                                              \
+      const T *D, const T *h, int channels, const T *scale, const int *scales, const int *columns, \
+      const T *g, const T *generators, T *g_scale, T *g_h, Torque<T> &torque)                      \
+  {                                                                                                \
+    rotate_in_reverse<Rows::Do>(Constant<l>(), Constant<M>(), D, h, channels, scale, scales,       \
+                                columns, g, generators, g_scale, g_h, torque);                     \
+  }
+
 #define UMA_ROTATIONS(l, M)                                                                        \
   extern "C" void rotate_in_##l##_##M(const T *D, const T *h, int channels, const T *scale,        \
                                       const int *scales, const int *columns, T *x)                 \
   {                                                                                                \
     rotate_in(Constant<l>(), Constant<M>(), D, h, channels, scale, scales, columns, x);            \
   }                                                                                                \
-  extern "C" void rotate_in_reverse_##l##_##M(                                                     \
-      const T *D, const T *h, int channels, const T *scale, const int *scales, const int *columns, \
-      const T *g, const T *generators, T *g_scale, T *g_h, Torque<T> &torque)                      \
-  {                                                                                                \
-    rotate_in_reverse<Rows::Set>(Constant<l>(), Constant<M>(), D, h, channels, scale, scales,      \
-                                 columns, g, generators, g_scale, g_h, torque);                    \
-  }                                                                                                \
-  extern "C" void rotate_in_reverse_and_add_##l##_##M(                                             \
-      const T *D, const T *h, int channels, const T *scale, const int *scales, const int *columns, \
-      const T *g, const T *generators, T *g_scale, T *g_h, Torque<T> &torque)                      \
-  {                                                                                                \
-    rotate_in_reverse<Rows::Add>(Constant<l>(), Constant<M>(), D, h, channels, scale, scales,      \
-                                 columns, g, generators, g_scale, g_h, torque);                    \
-  }                                                                                                \
+  UMA_ROTATION_REVERSED(Set, l, M)                                                                 \
+  UMA_ROTATION_REVERSED(Add, l, M)                                                                 \
   extern "C" void rotate_out_##l##_##M(const T *D, const T *y, const int *columns, T weight,       \
                                        int channels, T *out)                                       \
   {                                                                                                \

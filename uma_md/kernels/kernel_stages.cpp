@@ -289,19 +289,19 @@ template <class T> class KernelStages final : public Stages {
     }
   }
 
-  // Rows in the workspace; the network's output goes to 'out'.
-  static RadialRows<T> radial_rows(const Workspace &w, const Buffer &out)
+  // Rows in a workspace, or of what is kept, from an edge on; the network's output goes to 'out'.
+  template <class Buffers>
+  static RadialRows<T> radial_rows(const Buffers &of, const Buffer &out, int64_t first = 0)
   {
-    return {w.first.rows<T>(), w.second.rows<T>(), w.first_scales.rows<T>(),
-            w.second_scales.rows<T>(), out.rows<T>()};
+    return {of.first.template rows<T>(first), of.second.template rows<T>(first),
+            of.first_scales.template rows<T>(first), of.second_scales.template rows<T>(first),
+            out.rows<T>(first)};
   }
 
-  // Rows of a layer from an edge on: kept ones, or the workspace's.
   RadialRows<T> radial_rows(const Kept &kept, int64_t first, const Workspace &w) const
   {
-    if (!keeps(Keep::All, kept.keep)) return radial_rows(w, w.scale);
-    return {kept.first.rows<T>(first), kept.second.rows<T>(first), kept.first_scales.rows<T>(first),
-            kept.second_scales.rows<T>(first), kept.scale.rows<T>(first)};
+    return keeps(Keep::All, kept.keep) ? radial_rows(kept, kept.scale, first)
+                                       : radial_rows(w, w.scale);
   }
 
   Tensor sums() const
