@@ -79,7 +79,7 @@ lint: $(installed)  ## check style and types
 	@$(bin)/ruff check --quiet
 	@$(bin)/ruff format --quiet --check
 	@if $(bin)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then $(bin)/mypy --no-error-summary; fi
-	@$(bin)/clang-format --dry-run -Werror $(wildcard $(foreach folder,lammps_plugin uma_md/kernels tests/gpu_stand_in,$(folder)/*.cpp $(folder)/*.h $(folder)/*.cu))
+	@$(bin)/clang-format --dry-run -Werror $(wildcard $(foreach folder,lammps_plugin uma_md/kernels tests/gpu_stand_in tests/amx_stand_in,$(folder)/*.cpp $(folder)/*.h $(folder)/*.cu))
 
 # atheris is built for few Python versions, so it has an environment of its own.
 FUZZ_SECONDS ?= 60

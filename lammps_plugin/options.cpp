@@ -88,7 +88,7 @@ constexpr std::array<Keyword, 13> KEYWORDS{{
                       {"kernels", EngineChoice::Kernels},
                       {"portable", EngineChoice::Portable}});
      }},
-    {"precision", "float32, tf32 or fp16x3",
+    {"precision", "float32, tf32, fp16x3, bf16x3 or bf16x6",
      [](Options &options, const std::string &value) {
        const auto found = kernels::find_precision(value);
        options.precision = found.value_or(options.precision);

@@ -88,13 +88,18 @@ void check_precision(const Options &options, const ScriptedModel &model, bool ke
     throw std::runtime_error(start + " must have a file in float32, found " +
                              model.metadata().dtype + "; leave precision out");
   }
-  if (!model.device().is_cuda()) {
-    throw std::runtime_error(start + " must run on cuda, found " + model.device().str() +
-                             "; use precision float32");
+  const bool on_cpu = kernels::is_for_cpus(options.precision);
+  if (on_cpu ? !model.device().is_cpu() : !model.device().is_cuda()) {
+    throw std::runtime_error(start + " must run on " + (on_cpu ? "cpu" : "cuda") + ", found " +
+                             model.device().str() + "; use precision float32");
   }
-  if (options.precision == Precision::FP16x3 && !kernels_serve) {
+  if (options.precision != Precision::TF32 && !kernels_serve) {
     throw std::runtime_error(start + " must have engine kernels, found portable; use precision "
                                      "float32, or see with engine kernels what these need");
+  }
+  if (on_cpu && !kernels::Stages::multiplies_bf16()) {
+    throw std::runtime_error(start + " must have a processor with bfloat16 (AMX, or AVX-512 with "
+                                     "BF16), found none; use precision float32");
   }
 }
 

@@ -19,6 +19,7 @@ from uma_md.commands.bench.report import (
     recommend,
 )
 from uma_md.commands.bench.run import default_task
+from uma_md.precision import precisions_for
 
 pytestmark = pytest.mark.usefixtures("prepared_programs")
 
@@ -34,6 +35,7 @@ def test_a_small_molecule_is_measured_in_all_ways(tmp_path):
     assert (report["task"], report["atoms"], report["timestep"]) == ("omol", 9, 0.5)
     rows = {row["name"]: row for row in report["force_calls"]}
     names = ["defaults", "recompute on", "chunk 256", "chunk 4096", "engine portable"]
+    names += [f"precision {precision}" for precision in precisions_for("cpu")]
     assert list(rows) == [*names, "dtype float64"]
     for row in rows.values():
         assert row["error"] == ""

@@ -137,6 +137,9 @@ def test_threads_with_different_precisions_take_turns():
         (("tf32", "float32", CPU, "kernels"), "tf32 must run on cuda, found cpu: take precision"),
         (("fp16x3", "float32", CPU, "kernels"), "fp16x3 must run on cuda, found cpu"),
         (("fp16x3", "float32", GPU, "portable"), "fp16x3 must have engine kernels, found portable"),
+        (("bf16x3", "float64", CPU, "kernels"), "bf16x3 must have dtype float32, found float64"),
+        (("bf16x6", "float32", GPU, "kernels"), "bf16x6 must run on cpu, found cuda:0: take"),
+        (("bf16x6", "float32", CPU, "portable"), "bf16x6 must have engine kernels, found portable"),
     ],
 )
 def test_precisions_that_cannot_be_are_refused_in_a_sentence(where, sentence):

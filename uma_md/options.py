@@ -15,7 +15,7 @@ from uma_md.config import CHARGE_RANGE, SPIN_RANGE, check_integer
 DTYPE_NAMES = ("float32", "float64")
 RECOMPUTE = ("auto", "on", "off")
 ENGINES = ("auto", "kernels", "portable")
-PRECISIONS = ("float32", "tf32", "fp16x3")
+PRECISIONS = ("float32", "tf32", "fp16x3", "bf16x3", "bf16x6")
 GRAPHS = ("off", "auto", "on")
 
 
@@ -66,8 +66,9 @@ class RunOptions:
     precision: str = _option(
         "float32",
         str,
-        "Products in dtype float32: in float32; on CUDA in tf32, faster and less precise; or, by "
-        "kernels on CUDA, in fp16x3: three of half precision, about as precise as float32.",
+        "Products in dtype float32: in float32; on CUDA in tf32, faster and less precise, or, by "
+        "kernels, in fp16x3, about as precise as float32; by kernels on CPUs that multiply "
+        "bfloat16 in bf16x6, about as precise, or bf16x3, less so.",
         PRECISIONS,
     )
     graphs: str = _option(
@@ -97,7 +98,9 @@ class RunOptions:
         if self.engine not in ENGINES:
             raise ValueError(f"engine must be auto, kernels or portable, found {self.engine!r}")
         if self.precision not in PRECISIONS:
-            raise ValueError(f"precision must be float32, tf32 or fp16x3, found {self.precision!r}")
+            raise ValueError(
+                f"precision must be one of {', '.join(PRECISIONS)}; found {self.precision!r}"
+            )
         if self.graphs not in GRAPHS:
             raise ValueError(f"graphs must be off, auto or on, found {self.graphs!r}")
         if self.chunk is not None and self.chunk < 1:

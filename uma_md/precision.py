@@ -15,6 +15,9 @@ from typing import Any
 
 import torch
 
+from uma_md.kernels import library
+
+_ON_CPUS = ("bf16x3", "bf16x6")
 _EXACT = ("ieee", "none")  # words of torch for products in float32
 _CUDA = torch.backends.cuda.matmul
 _MKLDNN: Any = torch.backends.mkldnn
@@ -44,15 +47,32 @@ def check_precision(precision: str, dtype: str, device: torch.device, engine: st
         raise ValueError(
             f"precision {precision} must have dtype float32, found {dtype}: leave precision out"
         )
-    if device.type != "cuda":
+    wanted = "cpu" if precision in _ON_CPUS else "cuda"
+    if device.type != wanted:
         raise ValueError(
-            f"precision {precision} must run on cuda, found {device}: take precision float32"
+            f"precision {precision} must run on {wanted}, found {device}: take precision float32"
         )
-    if precision == "fp16x3" and engine != "kernels":
+    if precision != "tf32" and engine != "kernels":
         raise ValueError(
-            f"precision fp16x3 must have engine kernels, found {engine}: take precision float32, "
-            "or see with engine kernels what these need"
+            f"precision {precision} must have engine kernels, found {engine}: take precision "
+            "float32, or see with engine kernels what these need"
         )
+    if precision in _ON_CPUS and not torch.ops.uma_md.multiplies_bf16():
+        raise ValueError(
+            f"precision {precision} must have a processor with bfloat16 (AMX, or AVX-512 with "
+            "BF16), found none: take precision float32"
+        )
+
+
+def precisions_for(kind: str) -> tuple[str, ...]:
+    """Precisions other than float32 that the kernels have on a kind of device, ``cpu`` or another.
+
+    None on CPUs that do not multiply bfloat16, or where the kernels are not compiled.
+    """
+    if kind == "cuda":
+        return ("fp16x3", "tf32")
+    multiplies = kind == "cpu" and library.load() and torch.ops.uma_md.multiplies_bf16()
+    return _ON_CPUS if multiplies else ()
 
 
 class _Turns:

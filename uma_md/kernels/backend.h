@@ -8,6 +8,7 @@
 #include "gpu_driver.h"
 #include "kernels.h"
 #include "node_kernels.h"
+#include "packing.h"
 #include "products.h"
 #include "stages.h"
 
@@ -64,7 +65,7 @@ template <class T> class Backend {
                                 const T *edge_rows, T *rows) = 0;
 };
 
-template <class T> std::unique_ptr<Backend<T>> cpu_backend();
+template <class T> std::unique_ptr<Backend<T>> cpu_backend(Precision precision);
 
 // keeps: as for GpuProgram.
 template <class T>

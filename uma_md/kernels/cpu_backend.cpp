@@ -1,11 +1,23 @@
 // SPDX-License-Identifier: MIT
 
 #include "backend.h"
+#include "bf16.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
 #include <ATen/Version.h>
+#include <ATen/cpu/Utils.h>
+#include <ATen/ops/stack.h>
+#include <ATen/ops/zeros.h>
 #include <algorithm>
+#include <optional>
+#include <stdexcept>
 #include <string>
+#include <type_traits>
+#include <vector>
+#ifdef UMA_X86
+#include <cpuid.h>
+#endif
 
 namespace uma::kernels {
 
@@ -24,6 +36,14 @@ namespace uma::kernels {
 UMA_DECLARE(any)
 UMA_DECLARE(avx2)
 UMA_DECLARE(avx512)
+
+// bf16_products.cpp.
+namespace avx512_bf16 {
+void get(bf16::Functions &);
+}
+namespace amx {
+void get(bf16::Functions &);
+}
 
 namespace {
 
@@ -55,9 +75,65 @@ template <class Part> Part find()
   return part;
 }
 
+// Products of bfloat16 for the instructions of this processor; null where it has none.
+const bf16::Functions *find_bf16()
+{
+#ifdef UMA_X86
+  static const auto found = []() -> std::optional<bf16::Functions> {
+    constexpr unsigned AMX_BF16 = 1 << 22, AVX512_BF16 = 1 << 5;    // leaf 7, EDX and 1, EAX
+    unsigned a, b, c, d;
+    if (at::get_cpu_capability() != "AVX512") return std::nullopt;
+    bf16::Functions functions{};
+    if (__get_cpuid_count(7, 0, &a, &b, &c, &d) && d & AMX_BF16 && at::cpu::init_amx())
+      amx::get(functions);
+    else if (__get_cpuid_count(7, 1, &a, &b, &c, &d) && a & AVX512_BF16)
+      avx512_bf16::get(functions);
+    else
+      return std::nullopt;
+    return functions;
+  }();
+  return found ? &*found : nullptr;
+#else
+  return nullptr;
+#endif
+}
+
+// The parts of (inner, columns), in tiles; nothing where the product is small.
+template <int PARTS> at::Tensor split_weights(const at::Tensor &matrix)
+{
+  const int64_t inner = matrix.size(0), columns = matrix.size(1);
+  if (!bf16::pays(inner, columns)) return {};
+  const int64_t tiles = (inner + bf16::INNER - 1) / bf16::INNER;
+  const int64_t panels = (columns + bf16::PANEL - 1) / bf16::PANEL;
+  auto rest = at::zeros({tiles * bf16::INNER, panels * bf16::PANEL}, matrix.options());
+  rest.narrow(0, 0, inner).narrow(1, 0, columns).copy_(matrix);
+  std::vector<at::Tensor> parts;
+  for (int p = 0; p < PARTS; p++) {
+    parts.push_back(rest.to(at::kBFloat16));
+    rest = rest - parts.back().to(at::kFloat);
+  }
+  // (part, inner, pairs of it, panel, 16 columns) to panels of tiles
+  return at::stack(parts)
+      .view({PARTS, tiles, bf16::INNER / 2, 2, panels, 2, bf16::TILE})
+      .permute({4, 1, 0, 5, 2, 6, 3})
+      .contiguous();
+}
+
 template <class T> class CpuBackend final : public Backend<T> {
  public:
-  Packing packing() const override { return {products_.panel, false, /*three=*/true}; }
+  explicit CpuBackend(Precision precision) : packing_{products_.panel, /*three=*/true}
+  {
+    const bool two = precision == Precision::BF16x3, three = precision == Precision::BF16x6;
+    if constexpr (std::is_same_v<T, float>) {
+      if (!two && !three) return;
+      const auto *functions = find_bf16();
+      if (functions == nullptr) throw std::runtime_error("this processor has no bfloat16");
+      split_products_ = two ? functions->of_two : functions->of_three;
+      packing_.split = two ? split_weights<2> : split_weights<3>;
+    }
+  }
+
+  Packing packing() const override { return packing_; }
   void prepare(const Constants<T> &) override {}
   Kernels<T> &kernels() override { return kernels_; }
   NodeKernels<T> &node_kernels() override { return node_kernels_; }
@@ -65,13 +141,15 @@ template <class T> class CpuBackend final : public Backend<T> {
   void multiply(int rows, const T *x, int x_stride, const PackedMatrix<T> &matrix, const T *bias,
                 T *out, int out_stride) const override
   {
-    products_.multiply(rows, x, x_stride, matrix, bias, out, out_stride);
+    const auto &products = matrix.parts ? split_products_ : products_;
+    products.multiply(rows, x, x_stride, matrix, bias, out, out_stride);
   }
 
   void multiply(int rows, const T *x, int x_stride, const ComplexMatrix<T> &matrix, T *sums, T *out,
                 int out_stride) const override
   {
-    products_.multiply_complex(rows, x, x_stride, matrix, sums, out, out_stride);
+    const auto &products = matrix.sum.parts ? split_products_ : products_;
+    products.multiply_complex(rows, x, x_stride, matrix, sums, out, out_stride);
   }
 
   EdgeOrder order(const Edges &edges, const Constants<T> &constants, int64_t) const override
@@ -104,16 +182,23 @@ template <class T> class CpuBackend final : public Backend<T> {
   Kernels<T> &kernels_ = *find<Kernels<T> *>();
   NodeKernels<T> &node_kernels_ = *find<NodeKernels<T> *>();
   const Products<T> products_ = find<Products<T>>();
+  Products<T> split_products_{};    // of weights in parts
+  Packing packing_;
 };
 
 }    // namespace
 
-template <class T> std::unique_ptr<Backend<T>> cpu_backend()
+template <class T> std::unique_ptr<Backend<T>> cpu_backend(Precision precision)
 {
-  return std::make_unique<CpuBackend<T>>();
+  return std::make_unique<CpuBackend<T>>(precision);
 }
 
-template std::unique_ptr<Backend<float>> cpu_backend<float>();
-template std::unique_ptr<Backend<double>> cpu_backend<double>();
+bool Stages::multiplies_bf16()
+{
+  return find_bf16() != nullptr;
+}
+
+template std::unique_ptr<Backend<float>> cpu_backend<float>(Precision);
+template std::unique_ptr<Backend<double>> cpu_backend<double>(Precision);
 
 }    // namespace uma::kernels

@@ -6,7 +6,9 @@
 #include "gpu_program.h"
 #include "halves.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/addmm.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/mm.h>
@@ -177,6 +179,21 @@ template <class T> class GpuKernels final : public Kernels<T>, public NodeKernel
   GpuProgram program_;
 };
 
+// The halves of (inner, columns), column by column: 'inner' low ones and 'inner' high ones
+// (halves.h).
+at::Tensor split_weights(const at::Tensor &matrix)
+{
+  if (!takes_halves(int(matrix.size(0)))) return {};
+  if (!(matrix.abs().max().item<double>() <= LARGEST_HALF)) {    // NaN, too
+    throw std::runtime_error("the kernels take weights up to 65504 with precision fp16x3: use "
+                             "precision float32");
+  }
+  const auto columns = matrix.t();
+  const auto high = columns.to(at::kHalf);
+  const auto low = ((columns - high.to(columns.scalar_type())) * HALVES_SCALE).to(at::kHalf);
+  return at::cat({low, high}, 1);
+}
+
 template <class T> class GpuBackend final : public Backend<T> {
  public:
   GpuBackend(at::Device device, std::shared_ptr<const GpuDriver> driver, bool keeps,
@@ -188,7 +205,10 @@ template <class T> class GpuBackend final : public Backend<T> {
   {
   }
 
-  Packing packing() const override { return {0, takes_halves_}; }
+  Packing packing() const override
+  {
+    return {0, /*three=*/false, takes_halves_ ? split_weights : nullptr};
+  }
 
   void prepare(const Constants<T> &constants) override
   {
@@ -210,7 +230,7 @@ template <class T> class GpuBackend final : public Backend<T> {
   {
     auto result = view(out, {rows, matrix.columns}, {out_stride, 1});
     const auto biases = bias ? view(bias, {matrix.columns}, {1}) : at::Tensor();
-    if (matrix.halves != nullptr) {
+    if (matrix.parts != nullptr) {
       multiply_halves(rows, x, x_stride, matrix, biases, result);
       return;
     }
@@ -275,7 +295,7 @@ template <class T> class GpuBackend final : public Backend<T> {
     kernels_->split(rows, matrix.inner, x, x_stride, static_cast<unsigned *>(halves_.data_ptr()));
     const auto factor = halves_.narrow(0, 0, rows * width).view({rows, width});
     const auto weights =
-        view(static_cast<const at::Half *>(matrix.halves), {width, matrix.columns}, {1, width});
+        view(static_cast<const at::Half *>(matrix.parts), {width, matrix.columns}, {1, width});
     if (bias.defined()) out.copy_(bias.expand_as(out));
     add_product(factor.narrow(1, 0, inner), weights.narrow(0, inner, inner), bias.defined(), 1,
                 out);

@@ -91,6 +91,7 @@ TORCH_LIBRARY(uma_md, library)
 {
   library.def("supports(Device device) -> bool",
               [](at::Device device) { return Stages::supports(device); });
+  library.def("multiplies_bf16() -> bool", [] { return Stages::multiplies_bf16(); });
   library.class_<SelectionHolder>("EdgeSelection")
       .def(torch::init<>())
       .def("select", &SelectionHolder::select);

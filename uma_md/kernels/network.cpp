@@ -2,10 +2,7 @@
 
 #include "network.h"
 
-#include "halves.h"
-
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/cat.h>
 #include <ATen/ops/zeros.h>
 #include <stdexcept>
 #include <string>
@@ -39,16 +36,10 @@ Tensor pack(const Tensor &matrix, int panel)
   return filled.view({in, panels, panel}).transpose(0, 1).contiguous();
 }
 
-// The halves of (in, out), column by column; nothing where they do not pay.
-Tensor pack_halves(const Tensor &matrix, Packing packing)
+// The parts of (in, out); nothing where numbers are not split, or that does not pay.
+Tensor split(const Tensor &matrix, Packing packing)
 {
-  if (!packing.halves || !takes_halves(int(matrix.size(0)))) return {};
-  require(matrix.abs().max().item<double>() <= LARGEST_HALF,
-          "weights up to 65504 with precision fp16x3: use precision float32");
-  const auto columns = matrix.t();
-  const auto high = columns.to(at::kHalf);
-  const auto low = ((columns - high.to(columns.scalar_type())) * HALVES_SCALE).to(at::kHalf);
-  return at::cat({low, high}, 1);
+  return packing.split ? packing.split(matrix) : Tensor();
 }
 
 // embedding weight^T, (elements, out), summed in one order; what a library of products gives may
@@ -148,8 +139,8 @@ Map<T>::Map(const Tensor &weight, const Tensor &bias, Packing packing) :
     out(int(weight.size(0))),
     panels_(pack(weight.t(), packing.panel)),
     reverse_panels_(pack(weight, packing.panel)),
-    halves_(pack_halves(weight.t(), packing)),
-    reverse_halves_(pack_halves(weight, packing))
+    parts_(split(weight.t(), packing)),
+    reverse_parts_(split(weight, packing))
 {
   if (!bias.defined()) return;
   bias_ = at::zeros({filled_up(out, packing.panel)}, bias.options());

@@ -5,6 +5,7 @@
 #define UMA_KERNELS_NETWORK_H
 
 #include "kernels.h"
+#include "packing.h"
 #include "products.h"
 #include "stages.h"
 
@@ -15,25 +16,25 @@ template <class T> class Map {
  public:
   Map() = default;
   // weight: (out, in). Throws std::runtime_error when the bias has other columns, and for weights
-  // beyond the range of halves where these are taken.
+  // beyond the range of the parts that they are split into.
   Map(const at::Tensor &weight, const at::Tensor &bias, Packing packing);
 
-  PackedMatrix<T> forward() const { return {in, out, panels_.data_ptr<T>(), data(halves_)}; }
+  PackedMatrix<T> forward() const { return {in, out, panels_.data_ptr<T>(), data(parts_)}; }
   PackedMatrix<T> reverse() const
   {
-    return {out, in, reverse_panels_.data_ptr<T>(), data(reverse_halves_)};
+    return {out, in, reverse_panels_.data_ptr<T>(), data(reverse_parts_)};
   }
   const T *bias() const { return bias_.defined() ? bias_.data_ptr<T>() : nullptr; }
 
   int in = 0, out = 0;    // features
 
  private:
-  static const void *data(const at::Tensor &halves)
+  static const void *data(const at::Tensor &parts)
   {
-    return halves.defined() ? halves.const_data_ptr() : nullptr;
+    return parts.defined() ? parts.const_data_ptr() : nullptr;
   }
 
-  at::Tensor panels_, reverse_panels_, halves_, reverse_halves_, bias_;
+  at::Tensor panels_, reverse_panels_, parts_, reverse_parts_, bias_;
 };
 
 // A complex linear map, from weights (2 out, 2 in) that act on real parts and, after them,

@@ -14,7 +14,9 @@ using at::Float32Backend;
 using at::Float32Op;
 
 constexpr std::pair<std::string_view, Precision> PRECISIONS[] = {
-    {"float32", Precision::Float32}, {"tf32", Precision::TF32}, {"fp16x3", Precision::FP16x3}};
+    {"float32", Precision::Float32}, {"tf32", Precision::TF32},     {"fp16x3", Precision::FP16x3},
+    {"bf16x3", Precision::BF16x3},   {"bf16x6", Precision::BF16x6},
+};
 
 bool is_exact(Torchs precision)
 {

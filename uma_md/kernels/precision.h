@@ -11,8 +11,14 @@
 
 namespace uma::kernels {
 
-// What products are computed in: FP16x3 takes three of half precision in place of one.
-enum class Precision { Float32, TF32, FP16x3 };
+// What products are computed in: FP16x3 takes three of half precision in place of one, on GPUs;
+// BF16x3 and BF16x6 take three and six of bfloat16, on CPUs.
+enum class Precision { Float32, TF32, FP16x3, BF16x3, BF16x6 };
+
+constexpr bool is_for_cpus(Precision precision)
+{
+  return precision == Precision::BF16x3 || precision == Precision::BF16x6;
+}
 
 __attribute__((visibility("default"))) std::optional<Precision>
 find_precision(std::string_view word);

@@ -9,20 +9,13 @@
 
 namespace uma::kernels {
 
-// How a backend takes weights.
-struct Packing {
-  int panel;              // columns of a panel; 0: no panels
-  bool halves = false;    // two numbers of half precision for each, as well, where these pay
-  bool three = false;     // complex products by three real ones
-};
-
 // A matrix (inner, columns) in panels of a few columns each, the last one filled up with zeros.
 // Without panels, for GPUs: column by column, which their libraries multiply fastest.
 template <class T> struct PackedMatrix {
   int inner, columns;
   const T *panels;
-  // Where there are any: column by column 'inner' low parts and 'inner' high ones (halves.h).
-  const void *halves = nullptr;
+  // Where the precision splits numbers and this pays: the parts, as the backend arranges them.
+  const void *parts = nullptr;
 };
 
 // A complex matrix, for rows of real parts x_1 and, after them, imaginary parts x_2. Either it is

@@ -51,6 +51,9 @@ class __attribute__((visibility("default"))) Stages {
   // Whether there are kernels for a device.
   static bool supports(at::Device device);
 
+  // Whether this processor multiplies bfloat16.
+  static bool multiplies_bf16();
+
   // driver: a library that stands in for a GPU's driver and compiler, for tests.
   // Throws std::runtime_error for weights or a device that there are no kernels for.
   static std::unique_ptr<Stages> make(const Weights &weights, const std::string &driver = "",

@@ -11,7 +11,7 @@ from uma_md.commands.bench.force_calls import Outcome
 from uma_md.commands.bench.layouts import Layout
 
 FORMAT, FORMAT_VERSION = "uma-md bench", 1
-EXACT = ("float32", "fp16x3")  # about the same errors
+EXACT = ("float32", "fp16x3", "bf16x6")  # about the same errors
 GAIN = 1.1  # times between runs of a shared machine differ by as much
 
 

@@ -21,6 +21,7 @@ from uma_md.commands.setup.record import MODEL, STRUCTURE
 from uma_md.files import exported
 from uma_md.hub.download import resolve
 from uma_md.loading import UMASource
+from uma_md.precision import precisions_for
 from uma_md.progress import Progress
 from uma_md.ranks.placement import pick_device, usable_cores
 
@@ -121,8 +122,7 @@ def _trials(
     chunks = (256, 4096) if kind == "cpu" else (8192, 131072)
     settings: list[dict[str, Any]] = [{}, {"recompute": "on"}, *({"chunk": n} for n in chunks)]
     settings.append({"engine": "portable"})
-    if kind == "cuda":
-        settings += [{"precision": "fp16x3"}, {"precision": "tf32"}]
+    settings += [{"precision": precision} for precision in precisions_for(kind)]
     model, structure = str(folder / MODEL), str(folder / STRUCTURE)
     for options in settings:
         name = " ".join(f"{key} {value}" for key, value in options.items()) or "defaults"
