@@ -42,7 +42,7 @@ class Keep(Enum):
     NOTHING = 0  # everything is computed again
     FIRST = 1  # the first convolution's output
     BOTH = 2  # both convolutions' outputs
-    ALL = 3  # what the layers' radial networks give, too, where that pays; or autograd's graph
+    ALL = 3  # what the layers' radial networks give, too; or autograd's graph
 
 
 class Footprint(NamedTuple):

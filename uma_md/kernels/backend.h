@@ -48,9 +48,6 @@ template <class T> class Backend {
   virtual int64_t bytes_at_work() const { return 0; }
   virtual int64_t bytes_held() const { return 0; }
 
-  // Whether to keep what radial networks give is faster than to compute it again.
-  virtual bool keeps_radial() const = 0;
-
   // How many blocks of edges or nodes are worked on at a time.
   virtual int concurrency() const = 0;
 

@@ -162,7 +162,6 @@ template <class T> class CpuBackend final : public Backend<T> {
                         int(BLOCKS_OF_RUN * block * concurrency()));
   }
 
-  bool keeps_radial() const override { return true; }
   int concurrency() const override { return at::get_num_threads(); }
   int64_t nodes_at_a_time(int64_t) const override { return NODES; }
 

@@ -259,7 +259,6 @@ template <class T> class GpuBackend final : public Backend<T> {
     return order_on_gpu(edges, int(std::max<int64_t>(chunk, 1)));
   }
 
-  bool keeps_radial() const override { return false; }    // not measured on GPUs
   int concurrency() const override { return 1; }
   int64_t nodes_at_a_time(int64_t num_nodes) const override
   {

@@ -66,7 +66,7 @@ template <class T> class KernelStages final : public Stages {
   int64_t bytes_per_edge(Keep keep) const override
   {
     int64_t widths = 0;
-    for (const KeptPart &part : kept_parts()) widths += keeps(part.least, keep) ? part.width : 0;
+    for (const KeptPart &part : kept_parts()) widths += keep >= part.least ? part.width : 0;
     return widths * int64_t(sizeof(T));
   }
 
@@ -236,12 +236,6 @@ template <class T> class KernelStages final : public Stages {
              {&Kept::second_scales, 1, Keep::All}}};
   }
 
-  // Whether a choice keeps what needs at least another.
-  bool keeps(Keep least, Keep keep) const
-  {
-    return keep >= least && (least != Keep::All || backend_->keeps_radial());
-  }
-
   auto parts() const { return Workspace::parts(constants_, backend_->packing().three); }
 
   // Recordings look for the numbers of edges and rows where they were. Padding has number 0, which
@@ -282,7 +276,7 @@ template <class T> class KernelStages final : public Stages {
     kept.keep = keep;
     for (const KeptPart &part : kept_parts()) {
       Buffer &buffer = kept.*part.buffer;
-      if (keeps(part.least, keep))
+      if (keep >= part.least)
         buffer.reserve(room_, part.width, options_);
       else
         buffer = Buffer();
@@ -300,8 +294,7 @@ template <class T> class KernelStages final : public Stages {
 
   RadialRows<T> radial_rows(const Kept &kept, int64_t first, const Workspace &w) const
   {
-    return keeps(Keep::All, kept.keep) ? radial_rows(kept, kept.scale, first)
-                                       : radial_rows(w, w.scale);
+    return kept.keep == Keep::All ? radial_rows(kept, kept.scale, first) : radial_rows(w, w.scale);
   }
 
   Tensor sums() const
@@ -391,7 +384,7 @@ template <class T> class KernelStages final : public Stages {
     T *p = kept.keep != Keep::Nothing ? kept.p.rows<T>(first) : w.p.rows<T>();
     T *y = kept.keep >= Keep::Both ? kept.y.rows<T>(first) : w.y.rows<T>();
     const RadialRows<T> radial = radial_rows(kept, first, w);
-    if (!keeps(Keep::All, kept.keep)) maps_->radial(net.radial, b, w, radial);
+    if (kept.keep != Keep::All) maps_->radial(net.radial, b, w, radial);
     if (kept.keep == Keep::Nothing) first_convolution(net, b, h, radial.out, w, p);
     if (kept.keep < Keep::Both) second_convolution(net, b, p, w, y);
     kernels().rotate_out_reverse(constants_, constants_.out, network_.sizes.mmax, T(1), b, y, g_out,

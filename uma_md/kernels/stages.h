@@ -18,8 +18,7 @@
 namespace uma::kernels {
 
 // What the forward sweep keeps of each edge and layer for the reverse sweep: nothing, the output of
-// the first convolution or of both; All is what the layer's radial network gives, too, where that
-// pays.
+// the first convolution or of both; All is what the layer's radial network gives, too.
 enum class Keep { Nothing, First, Both, All };
 
 // Whether work on a GPU is recorded and repeated, as CUDA graphs: Auto records small systems.
