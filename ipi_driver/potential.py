@@ -21,6 +21,7 @@ from ipi_driver.wire.protocol import Results, Structures
 from uma_md.committee import AnyPotential, Models, deviations, listed, load_potential
 from uma_md.files.metadata import Metadata
 from uma_md.options import RunOptions
+from uma_md.precision import described
 from uma_md.properties import Properties, divided
 from uma_md.ranks.placement import pick_device
 from uma_md.system import (
@@ -144,7 +145,7 @@ class UMAPotential:
             self._report(
                 f"model {Path(name).name}: {about.model_id}, task {about.task}, charge "
                 f"{self.charge}, spin {self.spin}, {about.dtype} on {self._engine.hardware}, "
-                f"engine {self._engine.engine}, precision {self._engine.precision}"
+                f"engine {self._engine.engine}, precision {described(self._engine.precision)}"
             )
         self._report(
             f"template: {self.natoms} atoms, {formula(count_elements(self._template.numbers))}, "

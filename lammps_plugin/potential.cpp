@@ -97,7 +97,7 @@ void check_precision(const Options &options, const ScriptedModel &model, bool ke
     throw std::runtime_error(start + " must have engine kernels, found portable; use precision "
                                      "float32, or see with engine kernels what these need");
   }
-  if (on_cpu && !kernels::Stages::multiplies_bf16()) {
+  if (on_cpu && kernels::Stages::bf16_instructions() == nullptr) {
     throw std::runtime_error(start + " must have a processor with bfloat16 (AMX, or AVX-512 with "
                                      "BF16), found none; use precision float32");
   }
@@ -359,7 +359,10 @@ std::string Potential::describe_engine() const
 
 std::string Potential::describe_precision() const
 {
-  return model_.dtype() == at::kFloat ? kernels::word(options_.precision) : metadata().dtype;
+  if (model_.dtype() != at::kFloat) return metadata().dtype;
+  const std::string word = kernels::word(options_.precision);
+  if (!kernels::is_for_cpus(options_.precision)) return word;
+  return fmt::format("{} by {}", word, kernels::Stages::bf16_instructions());
 }
 
 std::string Potential::describe_memory(MPI_Comm world) const

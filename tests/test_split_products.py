@@ -34,7 +34,7 @@ from uma_md.model import UMA
 STAND_IN = Path(__file__).with_name("amx_stand_in")
 HAS_LIBRARY = library.load()
 needs_bf16 = pytest.mark.skipif(
-    not HAS_LIBRARY or not torch.ops.uma_md.multiplies_bf16(),
+    not HAS_LIBRARY or not torch.ops.uma_md.bf16_instructions(),
     reason="this processor does not multiply bfloat16, or the kernels are not compiled",
 )
 PARTS = {"bf16x3": 2, "bf16x6": 3}
@@ -120,7 +120,7 @@ def test_products_by_tiles(rows, inner, columns, precision, tiles):
     biases[:columns] = torch.linspace(-9, 9, columns)
     packed = split(weights, parts)
     for bias in (None, biases):
-        out = torch.full((rows, columns + 5), 7.0)
+        out = torch.full((rows + 2, columns + 5), 7.0)
         wrong = tiles.multiply(
             parts,
             rows,
@@ -137,8 +137,9 @@ def test_products_by_tiles(rows, inner, columns, precision, tiles):
         exact = x[:, :inner].double() @ weights.double()
         if bias is not None:
             exact += bias[:columns].double()
-        assert error_of(out[:, :columns], exact) < ERRORS[precision]
-        assert (out[:, columns:] == 7).all()
+        assert error_of(out[:rows, :columns], exact) < ERRORS[precision]
+        assert (out[:rows, columns:] == 7).all()
+        assert (out[rows:] == 7).all()
 
 
 @pytest.mark.parametrize("precision", PARTS)
@@ -147,7 +148,7 @@ def test_complex_products_by_tiles(rows, inner, columns, precision, tiles):
     parts = PARTS[precision]
     x = surrounded(rows, 2 * inner)
     real, imaginary = surrounded(2 * inner, columns)[:, :columns].split(inner)
-    out = torch.full((rows, 2 * columns + 5), 7.0)
+    out = torch.full((rows + 2, 2 * columns + 5), 7.0)
     matrices = [split(m, parts) for m in (real, -(real + imaginary), imaginary - real)]
     wrong = tiles.multiply_complex(
         parts,
@@ -164,8 +165,22 @@ def test_complex_products_by_tiles(rows, inner, columns, precision, tiles):
     a, b = x[:, : 2 * inner].double().split(inner, dim=1)
     product = torch.complex(a, b) @ torch.complex(real.double(), imaginary.double())
     exact = torch.cat((product.real, product.imag), dim=1)
-    assert error_of(out[:, : 2 * columns], exact) < 3 * ERRORS[precision]
-    assert (out[:, 2 * columns :] == 7).all()
+    assert error_of(out[:rows, : 2 * columns], exact) < 3 * ERRORS[precision]
+    assert (out[:rows, 2 * columns :] == 7).all()
+    assert (out[rows:] == 7).all()
+
+
+@pytest.mark.parametrize("bits", [0x7FC00000, 0x7FFFFFFF, 0x7FFF8000, -1, 0x7F800000])
+def test_what_is_not_finite_gives_nan(bits, tiles):
+    """Whatever the bits of NaN, and for infinity, too; other rows stay as they are."""
+    x, weights = surrounded(18, 64, 0), surrounded(64, 32, 0)
+    x.view(torch.int32)[3, 40] = bits
+    out = torch.zeros(18, 32)
+    for parts in PARTS.values():
+        packed = split(weights, parts)
+        tiles.multiply(parts, 18, 64, 32, pointer(x), 64, pointer(packed), None, pointer(out), 32)
+        assert out[3].isnan().all()
+        assert int(out.isnan().sum()) == 32
 
 
 def by_split_products(model: UMA, graph: Graph, precision: str, keep: Keep) -> Evaluation:

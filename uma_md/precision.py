@@ -57,7 +57,7 @@ def check_precision(precision: str, dtype: str, device: torch.device, engine: st
             f"precision {precision} must have engine kernels, found {engine}: take precision "
             "float32, or see with engine kernels what these need"
         )
-    if precision in _ON_CPUS and not torch.ops.uma_md.multiplies_bf16():
+    if precision in _ON_CPUS and not torch.ops.uma_md.bf16_instructions():
         raise ValueError(
             f"precision {precision} must have a processor with bfloat16 (AMX, or AVX-512 with "
             "BF16), found none: take precision float32"
@@ -71,8 +71,15 @@ def precisions_for(kind: str) -> tuple[str, ...]:
     """
     if kind == "cuda":
         return ("fp16x3", "tf32")
-    multiplies = kind == "cpu" and library.load() and torch.ops.uma_md.multiplies_bf16()
+    multiplies = kind == "cpu" and library.load() and torch.ops.uma_md.bf16_instructions()
     return _ON_CPUS if multiplies else ()
+
+
+def described(precision: str) -> str:
+    """A precision, and the instructions of this processor that it takes, for logs."""
+    if precision not in _ON_CPUS:
+        return precision
+    return f"{precision} by {torch.ops.uma_md.bf16_instructions()}"
 
 
 class _Turns:

@@ -7,27 +7,29 @@ namespace {
 
 using namespace uma::kernels;
 
-const Products<float> &products(int parts)
+alignas(64) bf16::Part room[bf16::ROOM / sizeof(bf16::Part)];
+
+// Calls a product; gives what was wrong with its use of registers, or null.
+template <class Product> const char *watch(int parts, const Product &product)
 {
-  static const bf16::Functions functions = [] {
-    bf16::Functions found;
-    amx::get(found);
-    return found;
-  }();
-  return parts == 2 ? functions.of_two : functions.of_three;
+  bf16::Functions found;
+  amx::get(found);
+  amx_stand_in::error = nullptr;
+  product(parts == 2 ? found.of_two : found.of_three);
+  if (amx_stand_in::configuration.palette != 0) return "registers are not released";
+  return amx_stand_in::error;
 }
 
 }    // namespace
 
-// Each gives what was wrong with the use of registers, or null.
 extern "C" const char *multiply(int parts, int rows, int inner, int columns, const float *x,
                                 int x_stride, const void *weights, const float *bias, float *out,
                                 int out_stride)
 {
-  amx_stand_in::error = nullptr;
   const PackedMatrix<float> matrix{inner, columns, nullptr, weights};
-  products(parts).multiply(rows, x, x_stride, matrix, bias, out, out_stride);
-  return amx_stand_in::error;
+  return watch(parts, [&](const bf16::SplitProducts &products) {
+    products.multiply(room, rows, x, x_stride, matrix, bias, out, out_stride);
+  });
 }
 
 // inner, columns: of the real and of the imaginary part.
@@ -35,11 +37,11 @@ extern "C" const char *multiply_complex(int parts, int rows, int inner, int colu
                                         int x_stride, const void *sum, const void *onto_first,
                                         const void *onto_second, float *out, int out_stride)
 {
-  amx_stand_in::error = nullptr;
   const auto matrix = [&](const void *weights) {
     return PackedMatrix<float>{inner, columns, nullptr, weights};
   };
   const ComplexMatrix<float> whole{{}, matrix(sum), matrix(onto_first), matrix(onto_second)};
-  products(parts).multiply_complex(rows, x, x_stride, whole, nullptr, out, out_stride);
-  return amx_stand_in::error;
+  return watch(parts, [&](const bf16::SplitProducts &products) {
+    products.multiply_complex(room, rows, x, x_stride, whole, out, out_stride);
+  });
 }

@@ -70,21 +70,30 @@ inline void _tile_zero(int tile)
   if (amx_stand_in::are_whole({tile})) std::memset(amx_stand_in::tiles[tile], 0, 1024);
 }
 
-inline void _tile_loadd(int tile, const void *from, long stride)
+namespace amx_stand_in {
+
+inline void load(int tile, const void *from, long stride)
 {
-  if (!amx_stand_in::are_whole({tile})) return;
+  if (!are_whole({tile})) return;
   for (int row = 0; row < 16; row++) {
-    std::memcpy(amx_stand_in::tiles[tile][row], static_cast<const char *>(from) + row * stride, 64);
+    std::memcpy(tiles[tile][row], static_cast<const char *>(from) + row * stride, 64);
   }
 }
 
-inline void _tile_stored(int tile, void *to, long stride)
+inline void store(int tile, void *to, long stride)
 {
-  if (!amx_stand_in::are_whole({tile})) return;
+  if (!are_whole({tile})) return;
   for (int row = 0; row < 16; row++) {
-    std::memcpy(static_cast<char *>(to) + row * stride, amx_stand_in::tiles[tile][row], 64);
+    std::memcpy(static_cast<char *>(to) + row * stride, tiles[tile][row], 64);
   }
 }
+
+}    // namespace amx_stand_in
+
+// As some compilers have them: an expression in place of a pointer is taken apart.
+#define _tile_loadd(tile, from, stride)                                                            \
+  amx_stand_in::load(tile, (const void *) from, (long) (stride))
+#define _tile_stored(tile, to, stride) amx_stand_in::store(tile, (void *) to, (long) (stride))
 
 // sums += first second, of pairs of bfloat16.
 inline void _tile_dpbf16ps(int sums, int first, int second)

@@ -15,18 +15,10 @@
 namespace uma::kernels::UMA_INSTRUCTIONS {
 namespace {
 
-using bf16::INNER, bf16::PANEL, bf16::TILE, bf16::TILE_NUMBERS;
-using Part = uint16_t;    // the upper half of a float32
+using bf16::INNER, bf16::MOST_ROWS, bf16::PANEL, bf16::Part, bf16::TILE, bf16::TILE_NUMBERS;
 
-constexpr int MOST_ROWS = 512;           // at a time
-constexpr int PANEL_BYTES = 32 << 10;    // of a piece of a panel, for the first cache
-
-// Tiles of the inner dimension at a time.
-template <int PARTS>
-constexpr int MOST_TILES = PANEL_BYTES / int(PARTS * PANEL * INNER * sizeof(Part));
-
-// Which parts of features and weights are multiplied, smaller products first, and one of the two
-// stays from one pair to the next.
+// Which parts of features and weights are multiplied, the largest last where three are; one of the
+// two stays from one pair to the next.
 template <int PARTS> struct Pairs;
 template <> struct Pairs<2> {
   static constexpr int COUNT = 3, OF[COUNT][2] = {{0, 1}, {0, 0}, {1, 0}};
@@ -68,7 +60,9 @@ void end()
   _tile_release();
 }
 
-// Sums are in registers 0 to 3, features in 4 and 5, weights in 6 and 7.
+// Sums are in registers 0 to 3, features in 4 and 5, weights in 6 and 7. g++ up to 12.2 has macros
+// for loads and stores that take an expression such as 'p + 1' apart: pointers have names
+// therefore.
 template <int PARTS>
 void multiply_step(int tiles, const Part *features, long next, const Part *weights, float *sums)
 {
@@ -80,17 +74,19 @@ void multiply_step(int tiles, const Part *features, long next, const Part *weigh
   _tile_zero(2);
   _tile_zero(3);
   for (int t = 0; t < tiles; t++) {
-    const Part *f = features + t * PARTS * TILE_NUMBERS;
-    const Part *w = weights + t * PARTS * 2 * TILE_NUMBERS;
 #pragma GCC unroll 6
     for (int i = 0; i < P::COUNT; i++) {
-      if (i == 0 || P::OF[i][0] != P::OF[i - 1][0]) {
-        _tile_loadd(4, f + P::OF[i][0] * TILE_NUMBERS, ROW_BYTES);
-        _tile_loadd(5, f + P::OF[i][0] * TILE_NUMBERS + next, ROW_BYTES);
+      const auto [feature, weight] = P::OF[i];
+      if (i == 0 || feature != P::OF[i - 1][0]) {
+        const Part *upper = features + (t * PARTS + feature) * TILE_NUMBERS, *lower = upper + next;
+        _tile_loadd(4, upper, ROW_BYTES);
+        _tile_loadd(5, lower, ROW_BYTES);
       }
-      if (i == 0 || P::OF[i][1] != P::OF[i - 1][1]) {
-        _tile_loadd(6, w + 2 * P::OF[i][1] * TILE_NUMBERS, ROW_BYTES);
-        _tile_loadd(7, w + (2 * P::OF[i][1] + 1) * TILE_NUMBERS, ROW_BYTES);
+      if (i == 0 || weight != P::OF[i - 1][1]) {
+        const Part *left = weights + (t * PARTS + weight) * 2 * TILE_NUMBERS;
+        const Part *right = left + TILE_NUMBERS;
+        _tile_loadd(6, left, ROW_BYTES);
+        _tile_loadd(7, right, ROW_BYTES);
       }
       _tile_dpbf16ps(0, 4, 6);
       _tile_dpbf16ps(1, 4, 7);
@@ -98,10 +94,11 @@ void multiply_step(int tiles, const Part *features, long next, const Part *weigh
       _tile_dpbf16ps(3, 5, 7);
     }
   }
+  float *right = sums + TILE, *lower = sums + TILE * PANEL, *last = lower + TILE;
   _tile_stored(0, sums, SUMS_BYTES);
-  _tile_stored(1, sums + TILE, SUMS_BYTES);
-  _tile_stored(2, sums + TILE * PANEL, SUMS_BYTES);
-  _tile_stored(3, sums + TILE * PANEL + TILE, SUMS_BYTES);
+  _tile_stored(1, right, SUMS_BYTES);
+  _tile_stored(2, lower, SUMS_BYTES);
+  _tile_stored(3, last, SUMS_BYTES);
 }
 
 #else
@@ -162,7 +159,8 @@ inline __attribute__((always_inline)) void split_numbers(Floats rest, Part *part
 #pragma GCC unroll 3
   for (int p = 0; p < PARTS; p++) {
     Bits bits = (Bits) rest;
-    bits += 0x7fff + (bits >> 16 & 1);    // to nearest, even
+    bits += 0x7fff + (bits >> 16 & 1);             // to nearest, even
+    bits |= (Bits) (rest != rest) & 0x7fc00000;    // where that made another number of NaN
     *reinterpret_cast<Parts *>(parts + p * TILE_NUMBERS) =
         __builtin_convertvector(bits >> 16, Parts);
     rest -= (Floats) (bits & 0xffff0000);
@@ -193,37 +191,38 @@ void split(int rows, int inner, const float *x, const float *y, long stride, Par
 
 template <int PARTS> class Split {
  public:
-  static void multiply(int rows, const float *x, int x_stride, const PackedMatrix<float> &matrix,
-                       const float *bias, float *out, int out_stride)
+  static void multiply(Part *room, int rows, const float *x, int x_stride,
+                       const PackedMatrix<float> &matrix, const float *bias, float *out,
+                       int out_stride)
   {
     begin();
-    add_product(rows, x, nullptr, x_stride, matrix, {bias, 0}, out, out_stride);
+    add_product(room, rows, x, nullptr, x_stride, matrix, {bias, 0}, out, out_stride);
     end();
   }
 
-  static void multiply_complex(int rows, const float *x, int x_stride,
-                               const ComplexMatrix<float> &matrix, float *, float *out,
-                               int out_stride)
+  static void multiply_complex(Part *room, int rows, const float *x, int x_stride,
+                               const ComplexMatrix<float> &matrix, float *out, int out_stride)
   {
     const int columns = matrix.sum.columns;
     const float *second = x + matrix.sum.inner;
     const Rows common{out, out_stride};
     begin();
-    add_product(rows, x, second, x_stride, matrix.sum, {nullptr, 0}, out, out_stride);
-    add_product(rows, x, nullptr, x_stride, matrix.onto_second, common, out + columns, out_stride);
-    add_product(rows, second, nullptr, x_stride, matrix.onto_first, common, out, out_stride);
+    add_product(room, rows, x, second, x_stride, matrix.sum, {nullptr, 0}, out, out_stride);
+    add_product(room, rows, x, nullptr, x_stride, matrix.onto_second, common, out + columns,
+                out_stride);
+    add_product(room, rows, second, nullptr, x_stride, matrix.onto_first, common, out, out_stride);
     end();
   }
 
  private:
-  static constexpr int TILES = MOST_TILES<PARTS>;
+  static constexpr int TILES = bf16::most_tiles(PARTS);
+  static_assert(MOST_ROWS * TILES * INNER * PARTS * sizeof(Part) <= bf16::ROOM);
 
   // out = start + (x + y) matrix, without a start where this has no rows, or y where there is none.
-  static void add_product(int rows, const float *x, const float *y, long x_stride,
+  static void add_product(Part *parts, int rows, const float *x, const float *y, long x_stride,
                           const PackedMatrix<float> &matrix, Rows start, float *out,
                           long out_stride)
   {
-    alignas(64) static thread_local Part parts[MOST_ROWS * TILES * INNER * PARTS];
     const int all = (matrix.inner + INNER - 1) / INNER;
     for (int row = 0; row < rows; row += MOST_ROWS) {
       const int count = rows - row < MOST_ROWS ? rows - row : MOST_ROWS;
@@ -278,8 +277,8 @@ template <int PARTS> class Split {
 
 void get(bf16::Functions &functions)
 {
-  functions = {{PANEL, Split<2>::multiply, Split<2>::multiply_complex},
-               {PANEL, Split<3>::multiply, Split<3>::multiply_complex}};
+  functions = {{Split<2>::multiply, Split<2>::multiply_complex},
+               {Split<3>::multiply, Split<3>::multiply_complex}};
 }
 
 }    // namespace uma::kernels::UMA_INSTRUCTIONS

@@ -10,7 +10,7 @@
 #include <ATen/ops/stack.h>
 #include <ATen/ops/zeros.h>
 #include <algorithm>
-#include <optional>
+#include <c10/core/CPUAllocator.h>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
@@ -38,12 +38,16 @@ UMA_DECLARE(avx2)
 UMA_DECLARE(avx512)
 
 // bf16_products.cpp.
+#ifdef UMA_HAS_AVX512_BF16
 namespace avx512_bf16 {
 void get(bf16::Functions &);
 }
+#endif
+#ifdef UMA_HAS_AMX
 namespace amx {
 void get(bf16::Functions &);
 }
+#endif
 
 namespace {
 
@@ -75,27 +79,44 @@ template <class Part> Part find()
   return part;
 }
 
-// Products of bfloat16 for the instructions of this processor; null where it has none.
-const bf16::Functions *find_bf16()
+// Products of bfloat16, and the instructions that they take.
+struct Found {
+  bf16::Functions functions{};
+  const char *instructions = nullptr;    // null where this processor has none
+};
+
+const Found &find_bf16()
 {
+  static const Found found = [] {
+    Found best;
 #ifdef UMA_X86
-  static const auto found = []() -> std::optional<bf16::Functions> {
-    constexpr unsigned AMX_BF16 = 1 << 22, AVX512_BF16 = 1 << 5;    // leaf 7, EDX and 1, EAX
-    unsigned a, b, c, d;
-    if (at::get_cpu_capability() != "AVX512") return std::nullopt;
-    bf16::Functions functions{};
-    if (__get_cpuid_count(7, 0, &a, &b, &c, &d) && d & AMX_BF16 && at::cpu::init_amx())
-      amx::get(functions);
-    else if (__get_cpuid_count(7, 1, &a, &b, &c, &d) && a & AVX512_BF16)
-      avx512_bf16::get(functions);
-    else
-      return std::nullopt;
-    return functions;
-  }();
-  return found ? &*found : nullptr;
-#else
-  return nullptr;
+    [[maybe_unused]] unsigned a, b, c, d;
+    if (at::get_cpu_capability() != "AVX512") return best;
+#ifdef UMA_HAS_AVX512_BF16
+    constexpr unsigned AVX512_BF16 = 1 << 5;    // EAX
+    if (__get_cpuid_count(7, 1, &a, &b, &c, &d) && a & AVX512_BF16) {
+      avx512_bf16::get(best.functions);
+      best.instructions = "AVX-512";
+    }
 #endif
+#ifdef UMA_HAS_AMX
+    constexpr unsigned AMX_BF16 = 1 << 22;    // EDX
+    if (__get_cpuid_count(7, 0, &a, &b, &c, &d) && d & AMX_BF16 && at::cpu::init_amx()) {
+      amx::get(best.functions);
+      best.instructions = "AMX";
+    }
+#endif
+#endif
+    return best;
+  }();
+  return found;
+}
+
+// What a thread splits features in.
+bf16::Part *room()
+{
+  thread_local const auto room = c10::GetCPUAllocator()->allocate(bf16::ROOM);
+  return static_cast<bf16::Part *>(room.get());
 }
 
 // The parts of (inner, columns), in tiles; nothing where the product is small.
@@ -126,9 +147,9 @@ template <class T> class CpuBackend final : public Backend<T> {
     const bool two = precision == Precision::BF16x3, three = precision == Precision::BF16x6;
     if constexpr (std::is_same_v<T, float>) {
       if (!two && !three) return;
-      const auto *functions = find_bf16();
-      if (functions == nullptr) throw std::runtime_error("this processor has no bfloat16");
-      split_products_ = two ? functions->of_two : functions->of_three;
+      const auto &[functions, instructions] = find_bf16();
+      if (instructions == nullptr) throw std::runtime_error("this processor has no bfloat16");
+      split_products_ = two ? functions.of_two : functions.of_three;
       packing_.split = two ? split_weights<2> : split_weights<3>;
     }
   }
@@ -141,15 +162,25 @@ template <class T> class CpuBackend final : public Backend<T> {
   void multiply(int rows, const T *x, int x_stride, const PackedMatrix<T> &matrix, const T *bias,
                 T *out, int out_stride) const override
   {
-    const auto &products = matrix.parts ? split_products_ : products_;
-    products.multiply(rows, x, x_stride, matrix, bias, out, out_stride);
+    if constexpr (std::is_same_v<T, float>) {
+      if (matrix.parts) {
+        split_products_.multiply(room(), rows, x, x_stride, matrix, bias, out, out_stride);
+        return;
+      }
+    }
+    products_.multiply(rows, x, x_stride, matrix, bias, out, out_stride);
   }
 
   void multiply(int rows, const T *x, int x_stride, const ComplexMatrix<T> &matrix, T *sums, T *out,
                 int out_stride) const override
   {
-    const auto &products = matrix.sum.parts ? split_products_ : products_;
-    products.multiply_complex(rows, x, x_stride, matrix, sums, out, out_stride);
+    if constexpr (std::is_same_v<T, float>) {
+      if (matrix.sum.parts) {
+        split_products_.multiply_complex(room(), rows, x, x_stride, matrix, out, out_stride);
+        return;
+      }
+    }
+    products_.multiply_complex(rows, x, x_stride, matrix, sums, out, out_stride);
   }
 
   EdgeOrder order(const Edges &edges, const Constants<T> &constants, int64_t) const override
@@ -181,7 +212,7 @@ template <class T> class CpuBackend final : public Backend<T> {
   Kernels<T> &kernels_ = *find<Kernels<T> *>();
   NodeKernels<T> &node_kernels_ = *find<NodeKernels<T> *>();
   const Products<T> products_ = find<Products<T>>();
-  Products<T> split_products_{};    // of weights in parts
+  bf16::SplitProducts split_products_{};    // of weights in parts
   Packing packing_;
 };
 
@@ -192,9 +223,9 @@ template <class T> std::unique_ptr<Backend<T>> cpu_backend(Precision precision)
   return std::make_unique<CpuBackend<T>>(precision);
 }
 
-bool Stages::multiplies_bf16()
+const char *Stages::bf16_instructions()
 {
-  return find_bf16() != nullptr;
+  return find_bf16().instructions;
 }
 
 template std::unique_ptr<Backend<float>> cpu_backend<float>(Precision);

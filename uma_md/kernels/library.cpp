@@ -91,7 +91,10 @@ TORCH_LIBRARY(uma_md, library)
 {
   library.def("supports(Device device) -> bool",
               [](at::Device device) { return Stages::supports(device); });
-  library.def("multiplies_bf16() -> bool", [] { return Stages::multiplies_bf16(); });
+  library.def("bf16_instructions() -> str", [] {
+    const char *found = Stages::bf16_instructions();
+    return std::string(found ? found : "");
+  });
   library.class_<SelectionHolder>("EdgeSelection")
       .def(torch::init<>())
       .def("select", &SelectionHolder::select);

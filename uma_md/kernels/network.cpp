@@ -137,10 +137,10 @@ template <class T>
 Map<T>::Map(const Tensor &weight, const Tensor &bias, Packing packing) :
     in(int(weight.size(1))),
     out(int(weight.size(0))),
-    panels_(pack(weight.t(), packing.panel)),
-    reverse_panels_(pack(weight, packing.panel)),
     parts_(split(weight.t(), packing)),
-    reverse_parts_(split(weight, packing))
+    reverse_parts_(split(weight, packing)),
+    panels_(parts_.defined() ? Tensor() : pack(weight.t(), packing.panel)),
+    reverse_panels_(reverse_parts_.defined() ? Tensor() : pack(weight, packing.panel))
 {
   if (!bias.defined()) return;
   bias_ = at::zeros({filled_up(out, packing.panel)}, bias.options());

@@ -19,22 +19,28 @@ template <class T> class Map {
   // beyond the range of the parts that they are split into.
   Map(const at::Tensor &weight, const at::Tensor &bias, Packing packing);
 
-  PackedMatrix<T> forward() const { return {in, out, panels_.data_ptr<T>(), data(parts_)}; }
+  PackedMatrix<T> forward() const { return {in, out, numbers(panels_), data(parts_)}; }
   PackedMatrix<T> reverse() const
   {
-    return {out, in, reverse_panels_.data_ptr<T>(), data(reverse_parts_)};
+    return {out, in, numbers(reverse_panels_), data(reverse_parts_)};
   }
   const T *bias() const { return bias_.defined() ? bias_.data_ptr<T>() : nullptr; }
 
   int in = 0, out = 0;    // features
 
  private:
+  static const T *numbers(const at::Tensor &panels)
+  {
+    return panels.defined() ? panels.data_ptr<T>() : nullptr;
+  }
   static const void *data(const at::Tensor &parts)
   {
     return parts.defined() ? parts.const_data_ptr() : nullptr;
   }
 
-  at::Tensor panels_, reverse_panels_, parts_, reverse_parts_, bias_;
+  at::Tensor parts_, reverse_parts_;      // where numbers are split
+  at::Tensor panels_, reverse_panels_;    // where they are not
+  at::Tensor bias_;
 };
 
 // A complex linear map, from weights (2 out, 2 in) that act on real parts and, after them,

@@ -11,7 +11,7 @@ namespace uma::kernels {
 struct Packing {
   int panel;             // columns of a panel; 0: no panels
   bool three = false;    // complex products by three real ones
-  // The parts that a precision splits a matrix (inner, columns) into, besides the panels; undefined
+  // The parts that a precision splits a matrix (inner, columns) into, in place of panels; undefined
   // where this does not pay.
   at::Tensor (*split)(const at::Tensor &matrix) = nullptr;
 };

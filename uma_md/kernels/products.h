@@ -14,7 +14,8 @@ namespace uma::kernels {
 template <class T> struct PackedMatrix {
   int inner, columns;
   const T *panels;
-  // Where the precision splits numbers and this pays: the parts, as the backend arranges them.
+  // Where the precision splits numbers and this pays, in place of panels: the parts, as the backend
+  // arranges them.
   const void *parts = nullptr;
 };
 

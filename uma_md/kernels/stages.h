@@ -50,8 +50,8 @@ class __attribute__((visibility("default"))) Stages {
   // Whether there are kernels for a device.
   static bool supports(at::Device device);
 
-  // Whether this processor multiplies bfloat16.
-  static bool multiplies_bf16();
+  // What multiplies bfloat16 on this processor, "AMX" or "AVX-512"; null where nothing does.
+  static const char *bf16_instructions();
 
   // driver: a library that stands in for a GPU's driver and compiler, for tests.
   // Throws std::runtime_error for weights or a device that there are no kernels for.
