@@ -424,7 +424,8 @@ std::unique_ptr<Stages> make_of(const Weights &weights, at::Device device,
 {
   const bool on_cpu = device.is_cpu() && driver_name.empty();
   if (precision != Precision::Float32 && is_for_cpus(precision) != on_cpu)
-    throw std::runtime_error(std::string("there is no ") + word(precision) + " here");
+    throw std::runtime_error(std::string("the kernels take another device for precision ") +
+                             word(precision));
   if (on_cpu) return std::make_unique<KernelStages<T>>(weights, cpu_backend<T>(precision));
   const auto driver = std::make_shared<const GpuDriver>(driver_name);
   auto stages = std::make_unique<KernelStages<T>>(
