@@ -99,7 +99,8 @@ void check_precision(const Options &options, const ScriptedModel &model, bool ke
   }
   if (on_cpu && kernels::Stages::bf16_instructions() == nullptr) {
     throw std::runtime_error(start + " must have a processor with bfloat16 (AMX, or AVX-512 with "
-                                     "BF16), found none; use precision float32");
+                                     "BF16) and a compiler that knows it, found none; use "
+                                     "precision float32");
   }
 }
 

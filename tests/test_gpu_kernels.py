@@ -90,7 +90,8 @@ def test_kernels_for_gpus_are_the_operators_and_their_derivatives(lmax, mmax, wi
     evaluate = OnStandIn(model, driver)
     kept = evaluate.edges.footprint.kept
     assert kept[Keep.NOTHING] < kept[Keep.FIRST] < kept[Keep.BOTH] < kept[Keep.ALL]
-    for keep, chunk in ((Keep.ALL, 10**6), (Keep.BOTH, 10**6), (Keep.FIRST, 50), (Keep.NOTHING, 7)):
+    plans = [(Keep.ALL, 10**6), (Keep.ALL, 50), (Keep.BOTH, 10**6), (Keep.FIRST, 50)]
+    for keep, chunk in (*plans, (Keep.NOTHING, 7)):
         assert_same(evaluate(graph, keep, chunk), expected)
 
 
@@ -178,7 +179,7 @@ def test_recordings_end_with_the_sizes_that_they_were_made_for(driver):
     for structure in (graph, cluster(30), graph):
         assert [evaluate(structure) for _ in range(2)] == [0, STAGES]
     assert [evaluate(shortened(graph, number)) for number in (63, 64, 63)] == 3 * [STAGES]
-    for plan in ((Keep.FIRST,), (Keep.NOTHING, 50)):
+    for plan in ((Keep.BOTH,), (Keep.FIRST,), (Keep.NOTHING, 50), (Keep.ALL,)):
         assert [evaluate(graph, *plan) for _ in range(3)][-1] == STAGES
     assert evaluate(shortened(graph, 0)) == 0
 

@@ -153,3 +153,10 @@ def test_chunks_are_as_large_as_memory_allows_where_the_graph_is_kept(gigabytes)
     assert again(160_000, holding).keep is Keep.ALL  # what is held is used again
     cpu = MemoryPlanner("off", None, 4, torch.device("cpu"))
     assert cpu(10**6, KEPT) == Plan(Keep.ALL, memory.CHUNK_ON_CPU)
+
+
+def test_batches_have_room_for_what_is_kept_of_them(gigabytes):
+    kept = {Keep.NOTHING: 0, Keep.FIRST: 5000, Keep.BOTH: 10**4, Keep.ALL: 2 * 10**4}
+    for recompute, keep in (("on", Keep.NOTHING), ("auto", Keep.BOTH), ("off", Keep.ALL)):
+        limit = MemoryPlanner(recompute, None, 4, GPU).batch_limit(Footprint(kept, 1), 100)
+        assert limit.per_edge == 4 * kept[keep] + memory.GRAPH_BYTES

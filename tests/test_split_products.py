@@ -227,6 +227,14 @@ def test_results_are_the_same_bits_for_any_number_of_threads_and_whatever_is_kep
         torch.set_num_threads(before)
 
 
+@pytest.mark.skipif(not HAS_LIBRARY, reason="the kernels are not compiled")
+@pytest.mark.parametrize("precision", ["tf32", "fp16x3"])
+def test_kernels_on_cpus_refuse_what_is_for_gpus(precision):
+    edges = KernelStages(make_model(WIDE, torch.float32), precision=precision)
+    with pytest.raises(RuntimeError, match=f"another device for precision {precision}"):
+        edges.merge()
+
+
 @needs_bf16
 @pytest.mark.parametrize("precision", PARTS)
 def test_forces_of_the_calculator(precision):
@@ -274,7 +282,7 @@ def test_a_processor_without_bfloat16_is_refused():
     words = [sys.executable, "-c", WITHOUT]
     environment = os.environ | {"ATEN_CPU_CAPABILITY": "avx2"}
     done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
-    sentence = "must have a processor with bfloat16 (AMX, or AVX-512 with BF16), found none"
+    sentence = "must have a processor with bfloat16 (AMX, or AVX-512 with BF16) and a compiler"
     assert done.stdout.count(sentence) == 2
 
 

@@ -152,10 +152,10 @@ class MemoryPlanner:
         features
             Bytes of an atom's features.
         """
-        kept = (
-            0
-            if self._recompute == "on"
-            else footprint.kept.get(Keep.BOTH, footprint.kept[Keep.ALL])
+        everything = footprint.kept[Keep.ALL]
+        # Where memory decides, batches are better large than kept as a whole.
+        kept = {"on": 0, "off": everything}.get(
+            self._recompute, footprint.kept.get(Keep.BOTH, everything)
         )
         on_cpu = self._device.type == "cpu"
         return BatchLimit(

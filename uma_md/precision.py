@@ -60,7 +60,7 @@ def check_precision(precision: str, dtype: str, device: torch.device, engine: st
     if precision in _ON_CPUS and not torch.ops.uma_md.bf16_instructions():
         raise ValueError(
             f"precision {precision} must have a processor with bfloat16 (AMX, or AVX-512 with "
-            "BF16), found none: take precision float32"
+            "BF16) and a compiler that knows it, found none: take precision float32"
         )
 
 
