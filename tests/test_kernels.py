@@ -85,8 +85,14 @@ def cluster(atoms: int = 10, dtype: torch.dtype = torch.float64, cutoff: float =
     return make_graph(vectors[receivers, senders].to(dtype), senders, receivers)
 
 
-def evaluate(model: UMA, graph: Graph, keep: Keep = Keep.ALL, chunk: int = 50) -> Evaluation:
-    edges = KernelStages(model)
+def evaluate(
+    model: UMA,
+    graph: Graph,
+    keep: Keep = Keep.ALL,
+    chunk: int = 50,
+    precision: str = "float32",
+) -> Evaluation:
+    edges = KernelStages(model, precision=precision)
     edges.merge()
     return Evaluator(model, edges)(graph, LocalExchange(), Plan(keep, chunk))
 

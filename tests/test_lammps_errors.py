@@ -39,7 +39,10 @@ def block(exported):
         ("chunk 0", "'chunk' must be a whole number of edges, 1 or more, found '0'"),
         ("recompute maybe", "'recompute' must be auto, on or off, found 'maybe'"),
         ("graphs 1", "'graphs' must be auto, on or off, found '1'"),
-        ("precision half", "'precision' must be float32, tf32, fp16x3, ... found 'half'"),
+        (
+            "precision half",
+            "'precision' must be float32, tf32, fp16x3, bf16x3 or bf16x6, found 'half'",
+        ),
         ("exchange pigeon", "'exchange' must be auto, host or device, found 'pigeon'"),
         ("chunk", "'chunk' must be ... found nothing"),
     ],

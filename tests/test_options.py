@@ -20,7 +20,11 @@ INVALID = [
     ({"dtype": "half"}, ValueError, "dtype must be one of float32, float64; found 'half'"),
     ({"recompute": "never"}, ValueError, "recompute must be auto, on or off, found 'never'"),
     ({"graphs": "yes"}, ValueError, "graphs must be off, auto or on, found 'yes'"),
-    ({"precision": "half"}, ValueError, "fp16x3, bf16x3, bf16x6; found 'half'"),
+    (
+        {"precision": "half"},
+        ValueError,
+        "precision must be one of float32, tf32, fp16x3, bf16x3, bf16x6; found 'half'",
+    ),
     ({"chunk": 0}, ValueError, "chunk must be 1 or more edges, found 0"),
     ({"charge": 101}, ValueError, "charge must be -100 to 100, found 101"),
     ({"spin": -1}, ValueError, "spin must be 0 to 100, found -1"),

@@ -9,6 +9,7 @@ import ctypes
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,13 +24,9 @@ from test_kernels import KERNELS, ODD, OPTIMIZED, cluster, evaluate, make_model
 from uma_md import UMACalculator
 from uma_md.build import find_compiler
 from uma_md.config import ModelConfig
-from uma_md.evaluator import Evaluation, Evaluator
-from uma_md.exchange import LocalExchange
-from uma_md.graph import Graph
 from uma_md.kernel_stages import KernelStages
 from uma_md.kernels import library
-from uma_md.memory import Keep, Plan
-from uma_md.model import UMA
+from uma_md.memory import Keep
 
 STAND_IN = Path(__file__).with_name("amx_stand_in")
 HAS_LIBRARY = library.load()
@@ -98,6 +95,27 @@ def pointer(tensor: torch.Tensor | None) -> ctypes.c_void_p:
     return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
 
 
+def call(
+    product: Callable[..., bytes | None],
+    precision: str,
+    shape: tuple[int, int, int],
+    x: torch.Tensor,
+    *others: torch.Tensor | None,
+    out: torch.Tensor,
+) -> None:
+    """A product of the stand-in for rows, inner and columns; it must use registers well."""
+    wrong = product(
+        PARTS[precision],
+        *shape,
+        pointer(x),
+        x.shape[1],
+        *map(pointer, others),
+        pointer(out),
+        out.shape[1],
+    )
+    assert wrong is None, wrong.decode()
+
+
 def error_of(found: torch.Tensor, exact: torch.Tensor) -> float:
     return float((found - exact).abs().max() / exact.abs().max())
 
@@ -114,26 +132,13 @@ SHAPES = [
 @pytest.mark.parametrize("precision", PARTS)
 @pytest.mark.parametrize(("rows", "inner", "columns"), SHAPES)
 def test_products_by_tiles(rows, inner, columns, precision, tiles):
-    parts = PARTS[precision]
     x, weights = surrounded(rows, inner), surrounded(inner, columns)[:, :columns].contiguous()
     biases = torch.full((columns + 31,), torch.nan)
     biases[:columns] = torch.linspace(-9, 9, columns)
-    packed = split(weights, parts)
+    packed = split(weights, PARTS[precision])
     for bias in (None, biases):
         out = torch.full((rows + 2, columns + 5), 7.0)
-        wrong = tiles.multiply(
-            parts,
-            rows,
-            inner,
-            columns,
-            pointer(x),
-            x.shape[1],
-            pointer(packed),
-            pointer(bias),
-            pointer(out),
-            out.shape[1],
-        )
-        assert wrong is None, wrong.decode()
+        call(tiles.multiply, precision, (rows, inner, columns), x, packed, bias, out=out)
         exact = x[:, :inner].double() @ weights.double()
         if bias is not None:
             exact += bias[:columns].double()
@@ -145,23 +150,11 @@ def test_products_by_tiles(rows, inner, columns, precision, tiles):
 @pytest.mark.parametrize("precision", PARTS)
 @pytest.mark.parametrize(("rows", "inner", "columns"), SHAPES)
 def test_complex_products_by_tiles(rows, inner, columns, precision, tiles):
-    parts = PARTS[precision]
     x = surrounded(rows, 2 * inner)
     real, imaginary = surrounded(2 * inner, columns)[:, :columns].split(inner)
     out = torch.full((rows + 2, 2 * columns + 5), 7.0)
-    matrices = [split(m, parts) for m in (real, -(real + imaginary), imaginary - real)]
-    wrong = tiles.multiply_complex(
-        parts,
-        rows,
-        inner,
-        columns,
-        pointer(x),
-        x.shape[1],
-        *map(pointer, matrices),
-        pointer(out),
-        out.shape[1],
-    )
-    assert wrong is None, wrong.decode()
+    matrices = [split(m, PARTS[precision]) for m in (real, -(real + imaginary), imaginary - real)]
+    call(tiles.multiply_complex, precision, (rows, inner, columns), x, *matrices, out=out)
     a, b = x[:, : 2 * inner].double().split(inner, dim=1)
     product = torch.complex(a, b) @ torch.complex(real.double(), imaginary.double())
     exact = torch.cat((product.real, product.imag), dim=1)
@@ -176,17 +169,11 @@ def test_what_is_not_finite_gives_nan(bits, tiles):
     x, weights = surrounded(18, 64, 0), surrounded(64, 32, 0)
     x.view(torch.int32)[3, 40] = bits
     out = torch.zeros(18, 32)
-    for parts in PARTS.values():
+    for precision, parts in PARTS.items():
         packed = split(weights, parts)
-        tiles.multiply(parts, 18, 64, 32, pointer(x), 64, pointer(packed), None, pointer(out), 32)
+        call(tiles.multiply, precision, (18, 64, 32), x, packed, None, out=out)
         assert out[3].isnan().all()
         assert int(out.isnan().sum()) == 32
-
-
-def by_split_products(model: UMA, graph: Graph, precision: str, keep: Keep) -> Evaluation:
-    edges = KernelStages(model, precision=precision)
-    edges.merge()
-    return Evaluator(model, edges)(graph, LocalExchange(), Plan(keep, 50))
 
 
 @needs_bf16
@@ -199,9 +186,7 @@ def test_networks_are_as_exact_as_their_products(config: ModelConfig):
     size = float(exact.gradients.abs().max())
     errors = {
         precision: float(
-            (by_split_products(single, graph, precision, Keep.ALL).gradients - exact.gradients)
-            .abs()
-            .max()
+            (evaluate(single, graph, precision=precision).gradients - exact.gradients).abs().max()
         )
         / size
         for precision in ("float32", *PARTS)
@@ -214,13 +199,13 @@ def test_networks_are_as_exact_as_their_products(config: ModelConfig):
 @pytest.mark.parametrize("precision", PARTS)
 def test_results_are_the_same_bits_for_any_number_of_threads_and_whatever_is_kept(precision):
     model, graph = make_model(WIDE, torch.float32), cluster(60, torch.float32)
-    first = by_split_products(model, graph, precision, Keep.ALL)
+    first = evaluate(model, graph, precision=precision)
     before = torch.get_num_threads()
     try:
         for threads in (1, 3):
             torch.set_num_threads(threads)
             for keep in Keep:
-                found = by_split_products(model, graph, precision, keep)
+                found = evaluate(model, graph, keep, precision=precision)
                 assert torch.equal(found.gradients, first.gradients)
                 assert torch.equal(found.energies, first.energies)
     finally:
