@@ -4,13 +4,12 @@
 
 #include "error.h"
 #include "lammps.h"
+#include "mpi_errors.h"
 #include "pointers.h"
 
-#include <chrono>
 #include <cstdio>
 #include <mpi.h>
 #include <string_view>
-#include <thread>
 
 using namespace LAMMPS_NS;
 
@@ -38,12 +37,6 @@ std::string advice(const std::string &text)
     return "; use more ranks or devices, 'recompute on' or a smaller 'chunk'";
   }
   return "";
-}
-
-// A launcher that sees one rank end may drop what others still had to say: time to pass it on.
-void let_launcher_read()
-{
-  std::this_thread::sleep_for(std::chrono::milliseconds(300));
 }
 
 // LAMMPS's error of all ranks, which rank 0 writes.

@@ -2,6 +2,7 @@
 
 #include "halo_exchange.h"
 
+#include "mpi_errors.h"
 #include "row_sums.h"
 
 #include <ATen/core/grad_mode.h>
@@ -104,8 +105,7 @@ void HaloExchange::request_rows(const std::vector<Owner> &remote)
     needed[owner.rank]++;
     needed_rows.push_back(owner.row);
   }
-  or_end(route_.comm,
-         MPI_Alltoall(needed.data(), 1, MPI_INT, requested.data(), 1, MPI_INT, route_.comm));
+  or_end(MPI_Alltoall(needed.data(), 1, MPI_INT, requested.data(), 1, MPI_INT, route_.comm));
   sources_ = grouped(needed);
   targets_ = grouped(requested);
   const int64_t total = targets_.empty() ? 0 : targets_.back().first + targets_.back().rows;
@@ -165,8 +165,8 @@ at::Tensor HaloExchange::gather(const at::Tensor &mine) const
 {
   const auto all = at::empty({nprocs_, mine.numel()}, at::kDouble);
   const int count = int(mine.numel());
-  or_end(route_.comm, MPI_Allgather(mine.data_ptr<double>(), count, MPI_DOUBLE,
-                                    all.data_ptr<double>(), count, MPI_DOUBLE, route_.comm));
+  or_end(MPI_Allgather(mine.data_ptr<double>(), count, MPI_DOUBLE, all.data_ptr<double>(), count,
+                       MPI_DOUBLE, route_.comm));
   return all;
 }
 

@@ -2,6 +2,8 @@
 
 #include "node_ranks.h"
 
+#include "mpi_errors.h"
+
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
@@ -55,6 +57,7 @@ std::vector<at::Tensor> tensors_of(const std::vector<int64_t> &layout)
 NodeRanks::NodeRanks(MPI_Comm world)
 {
   MPI_Comm_split_type(world, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &comm_);
+  MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN);    // to 'or_end'
   MPI_Comm_rank(comm_, &rank_);
   MPI_Comm_size(comm_, &size_);
 }
@@ -76,14 +79,14 @@ void NodeRanks::together(const std::function<void()> &work) const
   }
   int failed = failure ? rank_ : size_, first = size_;
   MPI_Request request;
-  MPI_Iallreduce(&failed, &first, 1, MPI_INT, MPI_MIN, comm_, &request);
+  or_end(MPI_Iallreduce(&failed, &first, 1, MPI_INT, MPI_MIN, comm_, &request));
   wait_for(request);
   if (first == size_) return;
   std::string text = first == rank_ ? text_of(failure) : "";
   auto length = uint64_t(text.size());
-  MPI_Bcast(&length, 1, MPI_UINT64_T, first, comm_);
+  or_end(MPI_Bcast(&length, 1, MPI_UINT64_T, first, comm_));
   text.resize(length);
-  MPI_Bcast(text.data(), int(length), MPI_CHAR, first, comm_);
+  or_end(MPI_Bcast(text.data(), int(length), MPI_CHAR, first, comm_));
   if (first == rank_) std::rethrow_exception(failure);
   throw std::runtime_error(text);
 }
@@ -120,9 +123,10 @@ void NodeRanks::share(std::vector<at::Tensor> &tensors) const
 // MPI's own waiting takes a core.
 void NodeRanks::wait_for(MPI_Request request) const
 {
+  const ReturnedErrors returned;
   int done = 0;
   for (double rest = SHORTEST;; rest = std::min(1.1 * rest, LONGEST)) {
-    MPI_Test(&request, &done, MPI_STATUS_IGNORE);
+    or_end(MPI_Test(&request, &done, MPI_STATUS_IGNORE));
     if (done) return;
     std::this_thread::sleep_for(std::chrono::duration<double>(rest));
   }
@@ -133,7 +137,7 @@ void NodeRanks::broadcast(void *bytes, size_t number) const
   for (size_t first = 0; first < number; first += MOST_BYTES) {
     const int part = int(std::min(MOST_BYTES, number - first));
     MPI_Request request;
-    MPI_Ibcast(static_cast<char *>(bytes) + first, part, MPI_BYTE, 0, comm_, &request);
+    or_end(MPI_Ibcast(static_cast<char *>(bytes) + first, part, MPI_BYTE, 0, comm_, &request));
     wait_for(request);
   }
 }

@@ -2,10 +2,11 @@
 
 #include "transfer.h"
 
+#include "mpi_errors.h"
+
 #include <ATen/DeviceAccelerator.h>
 #include <ATen/record_function.h>
 #include <algorithm>
-#include <cstdio>
 #include <utility>
 
 namespace uma {
@@ -34,20 +35,8 @@ class RowType {
 
 }    // namespace
 
-void or_end(MPI_Comm comm, int code)
-{
-  if (code == MPI_SUCCESS) return;
-  char text[MPI_MAX_ERROR_STRING] = "";
-  int length = 0;
-  MPI_Error_string(code, text, &length);
-  std::fprintf(stderr, "pair_style uma: communication between MPI ranks failed: %s\n", text);
-  std::fflush(stderr);
-  MPI_Abort(comm, 1);
-}
-
 RowMessages::RowMessages(MPI_Comm comm, const at::Tensor &out, const std::vector<Peer> &receivers,
-                         const at::Tensor &in, const std::vector<Peer> &senders) :
-    comm_(comm)
+                         const at::Tensor &in, const std::vector<Peer> &senders)
 {
   const RowType row(in);
   const auto first_row = [](const at::Tensor &buffer, const Peer &peer) {
@@ -55,35 +44,29 @@ RowMessages::RowMessages(MPI_Comm comm, const at::Tensor &out, const std::vector
   };
   requests_.reserve(senders.size() + receivers.size());
   for (const Peer &peer : senders) {
-    or_end(comm, MPI_Irecv(first_row(in, peer), peer.rows, row, peer.rank, TAG, comm,
-                           &requests_.emplace_back()));
+    or_end(MPI_Irecv(first_row(in, peer), peer.rows, row, peer.rank, TAG, comm,
+                     &requests_.emplace_back()));
   }
   for (const Peer &peer : receivers) {
-    or_end(comm, MPI_Isend(first_row(out, peer), peer.rows, row, peer.rank, TAG, comm,
-                           &requests_.emplace_back()));
+    or_end(MPI_Isend(first_row(out, peer), peer.rows, row, peer.rank, TAG, comm,
+                     &requests_.emplace_back()));
   }
 }
 
 bool RowMessages::test()
 {
+  const ReturnedErrors returned;
   int all = 0;
   std::vector<MPI_Status> ends(requests_.size());
-  check(MPI_Testall(int(requests_.size()), requests_.data(), &all, ends.data()), ends);
+  or_end(MPI_Testall(int(requests_.size()), requests_.data(), &all, ends.data()), ends);
   return all != 0;
 }
 
 void RowMessages::wait()
 {
+  const ReturnedErrors returned;
   std::vector<MPI_Status> ends(requests_.size());
-  check(MPI_Waitall(int(requests_.size()), requests_.data(), ends.data()), ends);
-}
-
-void RowMessages::check(int code, const std::vector<MPI_Status> &ends) const
-{
-  for (size_t k = 0; code == MPI_ERR_IN_STATUS && k < ends.size(); k++) {
-    if (ends[k].MPI_ERROR != MPI_ERR_PENDING) or_end(comm_, ends[k].MPI_ERROR);
-  }
-  or_end(comm_, code);
+  or_end(MPI_Waitall(int(requests_.size()), requests_.data(), ends.data()), ends);
 }
 
 Transfer::Transfer(Route &route, at::Tensor rows, at::Tensor out,

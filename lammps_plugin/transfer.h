@@ -31,9 +31,6 @@ struct Peer {
   int rows;
 };
 
-// Ends the run where MPI returns an error: other ranks may wait for a message that does not come.
-void or_end(MPI_Comm comm, int code);
-
 // Rows of a tensor that are sent and received without waiting. The tensors are on the host, or
 // where MPI reads.
 class RowMessages {
@@ -44,9 +41,6 @@ class RowMessages {
   void wait();
 
  private:
-  void check(int code, const std::vector<MPI_Status> &ends) const;
-
-  MPI_Comm comm_;
   std::vector<MPI_Request> requests_;
 };
 

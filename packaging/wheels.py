@@ -88,7 +88,7 @@ def source_wheel(folder: Path) -> Path:
         run("git", "checkout-index", "-a", f"--prefix={clean}/", cwd=ROOT)
         run(sys.executable, "-c", build.format("sdist"), packed, cwd=clean)
         (archive,) = packed.iterdir()
-        shutil.unpack_archive(archive, packed, filter="data")
+        run("tar", "-xf", archive, "-C", packed)
         (tree,) = (path for path in packed.iterdir() if path.is_dir())
         made = Path(name) / "made"
         run(sys.executable, "-c", build.format("wheel"), made, cwd=tree)

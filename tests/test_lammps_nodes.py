@@ -90,7 +90,7 @@ finally:
 
 @pytest.mark.parametrize("python", [False, True])
 def test_a_failed_exchange_ends_the_run_on_all_ranks(python, exported, tmp_path):
-    """Also under mpi4py, which has MPI return errors: one of two ranks gets a message too long."""
+    """One of two ranks gets a message too long. LAMMPS has MPI end a rank, mpi4py return errors."""
     (tmp_path / "shorter.c").write_text(SHORTER)
     library = tmp_path / "shorter.so"
     command = [BIN / "mpicc", "-shared", "-fPIC", "-o", library, tmp_path / "shorter.c"]
@@ -111,6 +111,4 @@ def test_a_failed_exchange_ends_the_run_on_all_ranks(python, exported, tmp_path)
     assert done.returncode != 0
     assert "went on" not in done.stdout
     assert "Loop time" not in done.stdout
-    assert done.stderr.strip()
-    if python:
-        assert "communication between MPI ranks failed: Message truncated" in done.stderr
+    assert "communication between MPI ranks failed: Message truncated" in done.stderr

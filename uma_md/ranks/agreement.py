@@ -141,7 +141,7 @@ class Ranks:
             sys.stderr.write(f"communication between MPI ranks failed: {failure}\n")
             sys.stderr.flush()
             time.sleep(1)  # the launcher drops what it has not passed on when it learns of the end
-            self.comm.Abort(1)  # the others may be waiting in any call
+            MPI.COMM_WORLD.Abort(1)  # others may be waiting in any call, on any communicator
         except BaseException as failure:
             told = self._learn(failure)[0]
             assert told is not None

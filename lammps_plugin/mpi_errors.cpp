@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+#include "mpi_errors.h"
+
+#include <chrono>
+#include <cstdio>
+#include <thread>
+
+namespace uma {
+namespace {
+
+std::array<MPI_Comm, 2> communicators()
+{
+  return {MPI_COMM_SELF, MPI_COMM_WORLD};
+}
+
+}    // namespace
+
+void or_end(int code)
+{
+  if (code == MPI_SUCCESS) return;
+  char text[MPI_MAX_ERROR_STRING] = "";
+  int length = 0;
+  MPI_Error_string(code, text, &length);
+  std::fprintf(stderr, "pair_style uma: communication between MPI ranks failed: %s\n", text);
+  std::fflush(stderr);
+  let_launcher_read();
+  MPI_Abort(MPI_COMM_WORLD, 1);
+}
+
+void or_end(int code, const std::vector<MPI_Status> &ends)
+{
+  for (size_t k = 0; code == MPI_ERR_IN_STATUS && k < ends.size(); k++) {
+    if (ends[k].MPI_ERROR != MPI_ERR_PENDING) or_end(ends[k].MPI_ERROR);
+  }
+  or_end(code);
+}
+
+ReturnedErrors::ReturnedErrors()
+{
+  for (size_t k = 0; k < before_.size(); k++) {
+    MPI_Comm_get_errhandler(communicators()[k], &before_[k]);
+    MPI_Comm_set_errhandler(communicators()[k], MPI_ERRORS_RETURN);
+  }
+}
+
+ReturnedErrors::~ReturnedErrors()
+{
+  for (size_t k = 0; k < before_.size(); k++) {
+    MPI_Comm_set_errhandler(communicators()[k], before_[k]);
+    MPI_Errhandler_free(&before_[k]);
+  }
+}
+
+void let_launcher_read()
+{
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+}
+
+}    // namespace uma
