@@ -67,7 +67,7 @@ def _end_other_ranks(code: int) -> None:
     from mpi4py import MPI
 
     _flush()
-    time.sleep(0.2)  # the launcher may drop what it has not yet passed on
+    time.sleep(0.5)  # the launcher may drop what it has not yet passed on
     MPI.COMM_WORLD.Abort(code)
 
 

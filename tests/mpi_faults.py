@@ -243,7 +243,7 @@ def late_interrupt(calculator):
     timer = threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT))
     if WORLD.rank == 1:
         timer.start()
-    with at_the_second_update(calculator, 0, lambda: time.sleep(1)):
+    with at_the_second_update(calculator, 0, lambda: time.sleep(5)):
         yield
 
 

@@ -39,6 +39,8 @@ def environment(server, cache, **more):
         "HF_HUB_CACHE": str(cache),
         "HF_TOKEN": "hf_member",
         "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DOWNLOAD_TIMEOUT": "100",  # a server that waits is not asked again
+        "HF_HUB_ETAG_TIMEOUT": "100",
         **more,
     }
 

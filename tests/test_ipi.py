@@ -89,7 +89,7 @@ def test_the_stock_driver_with_our_pes_file_gives_the_same_trajectory(water, ref
             assert server.process.wait(0.02) is None
         with program([*command, "-P", pes.__file__, "-o", words]) as stock:
             assert server.finish() == reference
-            assert stock.wait(20) == 0, stock.stdout.read()
+            assert stock.wait(TIME_LIMIT) == 0, stock.stdout.read()
 
 
 def test_parameters_of_the_input_reach_every_driver(tmp_path):

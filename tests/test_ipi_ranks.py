@@ -56,7 +56,7 @@ def test_a_run_with_ranks_is_that_of_one(ranks, per_bead, undisturbed, tmp_path)
         words = options(tmp_path / "init.extxyz", *address.options, "--ranks-per-bead", per_bead)
         with program([*MPIEXEC, ranks, prepared.folder() / "uma-ipi", *words]) as job:
             assert server.finish() == undisturbed
-            assert job.wait(20) == 0
+            assert job.wait(TIME_LIMIT) == 0
             said = job.stdout.read()
     assert f"float64 on {ranks} ranks with cpu" in said
     assert said.count("i-PI said EXIT") == 1

@@ -2,6 +2,7 @@
 """What `uma-md setup` writes runs at once, from files of other programs, and has ASE's energy."""
 
 import json
+import os
 import re
 
 import numpy as np
@@ -99,7 +100,7 @@ def test_lammps_keeps_a_pressure(name, task, barostat, tmp_path):
 def test_i_pi_runs_at_once_with_the_energy_of_ase(kind, more, tmp_path):
     pytest.importorskip("ipi", reason="i-PI is not installed")
     make, words, repeats = STRUCTURES[kind]
-    path, folder = make(tmp_path), tmp_path / f"run-{tmp_path.name}"
+    path, folder = make(tmp_path), tmp_path / f"run-{os.getpid()}-{kind}"
     done("setup", path, *words, *more, "--engine", "ipi", "--steps", 3, "-o", folder)
     run_folder(folder)
     table = np.loadtxt(folder / "run.out")

@@ -39,7 +39,7 @@ def untouched(tmp_path, monkeypatch):
     begun = time.monotonic()
     yield
     assert not (tmp_path / "attacked").exists()
-    assert time.monotonic() - begun < 20
+    assert time.monotonic() - begun < 100
 
 
 def refused(path, message="."):
