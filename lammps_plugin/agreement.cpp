@@ -84,13 +84,13 @@ void all_or_none(LAMMPS *lmp, const std::vector<std::function<void()>> &parts)
     failed = done * nprocs + me;
   }
   int first = none;
-  MPI_Allreduce(&failed, &first, 1, MPI_INT, MPI_MIN, lmp->world);
+  or_end(MPI_Allreduce(&failed, &first, 1, MPI_INT, MPI_MIN, lmp->world));
   if (first == none) return;
   first %= nprocs;
   int length = int(text.size());
-  MPI_Bcast(&length, 1, MPI_INT, first, lmp->world);
+  or_end(MPI_Bcast(&length, 1, MPI_INT, first, lmp->world));
   text.resize(length);
-  MPI_Bcast(text.data(), length, MPI_CHAR, first, lmp->world);
+  or_end(MPI_Bcast(text.data(), length, MPI_CHAR, first, lmp->world));
   stop_all(lmp, text);
 }
 

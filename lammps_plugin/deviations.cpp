@@ -2,6 +2,7 @@
 
 #include "deviations.h"
 
+#include "mpi_errors.h"
 #include "potential.h"
 
 #include "fmt/format.h"
@@ -102,8 +103,8 @@ void Deviations::compare(MPI_Comm world, const std::vector<char> &is_seen, doubl
   std::vector<double> sums = extensive_;
   sums.push_back(std::accumulate(forces_.begin(), forces_.end(), 0.0));
   sums.push_back(seen);
-  MPI_Allreduce(MPI_IN_PLACE, extremes.data(), 2, MPI_DOUBLE, MPI_MAX, world);
-  MPI_Allreduce(MPI_IN_PLACE, sums.data(), int(sums.size()), MPI_DOUBLE, MPI_SUM, world);
+  or_end(MPI_Allreduce(MPI_IN_PLACE, extremes.data(), 2, MPI_DOUBLE, MPI_MAX, world));
+  or_end(MPI_Allreduce(MPI_IN_PLACE, sums.data(), int(sums.size()), MPI_DOUBLE, MPI_SUM, world));
   summary_ = {};
   const double natoms = sums.back();
   if (natoms == 0.0) return;

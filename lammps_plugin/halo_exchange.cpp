@@ -48,7 +48,7 @@ HaloExchange::HaloExchange(MPI_Comm world, at::Device device, bool through_host)
     route_{.device = device}
 {
   if (through_host && !device.is_cpu()) route_.copies = CopyToHost::stream(device);
-  MPI_Comm_dup(world, &route_.comm);
+  or_end(MPI_Comm_dup(world, &route_.comm));
   MPI_Comm_set_errhandler(route_.comm, MPI_ERRORS_RETURN);    // to 'or_end'
   MPI_Comm_rank(route_.comm, &me_);
   MPI_Comm_size(route_.comm, &nprocs_);

@@ -7,14 +7,6 @@
 #include <thread>
 
 namespace uma {
-namespace {
-
-std::array<MPI_Comm, 2> communicators()
-{
-  return {MPI_COMM_SELF, MPI_COMM_WORLD};
-}
-
-}    // namespace
 
 void or_end(int code)
 {
@@ -38,18 +30,14 @@ void or_end(int code, const std::vector<MPI_Status> &ends)
 
 ReturnedErrors::ReturnedErrors()
 {
-  for (size_t k = 0; k < before_.size(); k++) {
-    MPI_Comm_get_errhandler(communicators()[k], &before_[k]);
-    MPI_Comm_set_errhandler(communicators()[k], MPI_ERRORS_RETURN);
-  }
+  MPI_Comm_get_errhandler(MPI_COMM_WORLD, &before_);
+  MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
 }
 
 ReturnedErrors::~ReturnedErrors()
 {
-  for (size_t k = 0; k < before_.size(); k++) {
-    MPI_Comm_set_errhandler(communicators()[k], before_[k]);
-    MPI_Errhandler_free(&before_[k]);
-  }
+  MPI_Comm_set_errhandler(MPI_COMM_WORLD, before_);
+  MPI_Errhandler_free(&before_);
 }
 
 void let_launcher_read()

@@ -4,7 +4,6 @@
 #ifndef UMA_MPI_ERRORS_H
 #define UMA_MPI_ERRORS_H
 
-#include <array>
 #include <mpi.h>
 #include <vector>
 
@@ -15,9 +14,9 @@ void or_end(int code);
 // Of a call on several requests, which end in different ways.
 void or_end(int code, const std::vector<MPI_Status> &ends);
 
-// While it exists, calls on requests return their errors. By default they end this rank alone,
-// which some launchers do not notice. A request has no communicator that they would go to: MPI 4
-// takes MPI_COMM_SELF's handler of errors, earlier ones take MPI_COMM_WORLD's.
+// While it exists, calls on requests return their errors, to 'or_end'. MPICH does not ask the
+// request's communicator, but MPI_COMM_WORLD if MPI_COMM_SELF has no handler of its own; by default
+// it then ends this rank alone, which its launcher may not notice.
 class ReturnedErrors {
  public:
   ReturnedErrors();
@@ -26,7 +25,7 @@ class ReturnedErrors {
   ReturnedErrors &operator=(const ReturnedErrors &) = delete;
 
  private:
-  std::array<MPI_Errhandler, 2> before_;
+  MPI_Errhandler before_;
 };
 
 // A launcher that sees one rank end may drop what others still had to say: time to pass it on.

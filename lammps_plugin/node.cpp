@@ -2,6 +2,8 @@
 
 #include "node.h"
 
+#include "mpi_errors.h"
+
 #include <algorithm>
 #include <string>
 #include <thread>
@@ -19,7 +21,7 @@ int count_cores(MPI_Comm node)
   cpu_set_t cores;
   CPU_ZERO(&cores);
   sched_getaffinity(0, sizeof(cores), &cores);
-  MPI_Allreduce(MPI_IN_PLACE, &cores, sizeof(cores), MPI_BYTE, MPI_BOR, node);
+  or_end(MPI_Allreduce(MPI_IN_PLACE, &cores, sizeof(cores), MPI_BYTE, MPI_BOR, node));
   return std::max(1, CPU_COUNT(&cores));
 #else
   (void) node;
@@ -36,14 +38,14 @@ Visible gather(const std::vector<std::string> &mine, MPI_Comm node)
   for (const auto &identity : mine) text += identity;
   const int sent[2] = {int(mine.size()), int(text.size())};
   std::vector<int> counts(2 * size), lengths(size), first(size + 1, 0);
-  MPI_Allgather(sent, 2, MPI_INT, counts.data(), 2, MPI_INT, node);
+  or_end(MPI_Allgather(sent, 2, MPI_INT, counts.data(), 2, MPI_INT, node));
   for (int rank = 0; rank < size; rank++) {
     lengths[rank] = counts[2 * rank + 1];
     first[rank + 1] = first[rank] + lengths[rank];
   }
   std::string all(first[size], '\0');
-  MPI_Allgatherv(text.data(), sent[1], MPI_BYTE, all.data(), lengths.data(), first.data(), MPI_BYTE,
-                 node);
+  or_end(MPI_Allgatherv(text.data(), sent[1], MPI_BYTE, all.data(), lengths.data(), first.data(),
+                        MPI_BYTE, node));
   Visible visible(size);
   for (int rank = 0; rank < size; rank++) {
     const int number = counts[2 * rank];
@@ -61,7 +63,7 @@ Node survey(MPI_Comm ranks)
 {
   Node here;
   MPI_Comm node;
-  MPI_Comm_split_type(ranks, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node);
+  or_end(MPI_Comm_split_type(ranks, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node));
   MPI_Comm_rank(node, &here.rank);
   here.cores = count_cores(node);
   here.visible = gather(device_identities(), node);

@@ -56,7 +56,7 @@ std::vector<at::Tensor> tensors_of(const std::vector<int64_t> &layout)
 
 NodeRanks::NodeRanks(MPI_Comm world)
 {
-  MPI_Comm_split_type(world, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &comm_);
+  or_end(MPI_Comm_split_type(world, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &comm_));
   MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN);    // to 'or_end'
   MPI_Comm_rank(comm_, &rank_);
   MPI_Comm_size(comm_, &size_);
@@ -123,10 +123,12 @@ void NodeRanks::share(std::vector<at::Tensor> &tensors) const
 // MPI's own waiting takes a core.
 void NodeRanks::wait_for(MPI_Request request) const
 {
-  const ReturnedErrors returned;
   int done = 0;
   for (double rest = SHORTEST;; rest = std::min(1.1 * rest, LONGEST)) {
-    or_end(MPI_Test(&request, &done, MPI_STATUS_IGNORE));
+    {
+      const ReturnedErrors returned;
+      or_end(MPI_Test(&request, &done, MPI_STATUS_IGNORE));
+    }
     if (done) return;
     std::this_thread::sleep_for(std::chrono::duration<double>(rest));
   }

@@ -7,6 +7,7 @@
 #include "atom_rows.h"
 #include "committee.h"
 #include "left_out_pairs.h"
+#include "mpi_errors.h"
 #include "node.h"
 #include "node_ranks.h"
 #include "options.h"
@@ -280,7 +281,8 @@ void PairUMA::unpack_forward_comm(int n, int first, double *buf)
 void PairUMA::count_atoms()
 {
   auto counts = state->rows.count(*atom, state->potential->metadata().elements.size() + 1);
-  MPI_Allreduce(MPI_IN_PLACE, counts.data(), int(counts.size()), MPI_INT64_T, MPI_SUM, world);
+  uma::or_end(
+      MPI_Allreduce(MPI_IN_PLACE, counts.data(), int(counts.size()), MPI_INT64_T, MPI_SUM, world));
   // Merging is collective, so ranks agree before it; it comes where the composition changes alone.
   uma::all_or_none(lmp, [&] { uma::LeftOutPairs(lmp).check_bonds(state->rows); });
   if (state->potential->has_composition(counts)) return;
@@ -338,7 +340,7 @@ void PairUMA::add_timestep(uma::Situation &situation) const
     const double mass = atom->rmass ? atom->rmass[i] : atom->mass[atom->type[i]];
     if (number > 0 && mass < lightest.mass) lightest = {mass, number};
   }
-  MPI_Allreduce(MPI_IN_PLACE, &lightest, 1, MPI_DOUBLE_INT, MPI_MINLOC, world);
+  uma::or_end(MPI_Allreduce(MPI_IN_PLACE, &lightest, 1, MPI_DOUBLE_INT, MPI_MINLOC, world));
   if (lightest.number == 0 || update->whichflag != 1 || update->nsteps == 0) return;
   bool moves = false, constrained = false;
   for (const Fix *fix : modify->get_fix_list()) {
@@ -387,7 +389,7 @@ void PairUMA::report_load()
   const auto load = state->potential->load();
   const double edges = double(load.edges), share = 1.0 / comm->nprocs;
   double extremes[2] = {-edges, edges};
-  MPI_Allreduce(MPI_IN_PLACE, extremes, 2, MPI_DOUBLE, MPI_MAX, world);
+  uma::or_end(MPI_Allreduce(MPI_IN_PLACE, extremes, 2, MPI_DOUBLE, MPI_MAX, world));
   const bool is_first = comm->me == 0;
   const std::array<double, 8> report = {
       is_first ? -extremes[0] : 0.0, edges * share,

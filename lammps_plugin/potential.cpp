@@ -2,6 +2,7 @@
 
 #include "potential.h"
 
+#include "mpi_errors.h"
 #include "portable_stages.h"
 
 #include "fmt/format.h"
@@ -58,7 +59,7 @@ std::vector<int64_t> gather(int64_t value, MPI_Comm world)
   int nprocs = 1;
   MPI_Comm_size(world, &nprocs);
   std::vector<int64_t> values(nprocs);
-  MPI_Allgather(&value, 1, MPI_INT64_T, values.data(), 1, MPI_INT64_T, world);
+  or_end(MPI_Allgather(&value, 1, MPI_INT64_T, values.data(), 1, MPI_INT64_T, world));
   return values;
 }
 

@@ -58,9 +58,9 @@ def test_a_partition_may_start_over_while_others_do_not(water, tmp_path):
     assert found == [[str(CORES)] * 2, [str(CORES)]]
 
 
-SHORTER = """
+FAULTS = {
+    "Message truncated": """
 #include <mpi.h>
-#include <stdlib.h>
 
 // After some messages of the plugin's rows one rank expects fewer than are sent to it.
 int MPI_Irecv(void *buffer, int count, MPI_Datatype type, int source, int tag, MPI_Comm comm,
@@ -73,7 +73,21 @@ int MPI_Irecv(void *buffer, int count, MPI_Datatype type, int source, int tag, M
   if (rank == 1 && combiner == MPI_COMBINER_CONTIGUOUS && ++seen == 4) count--;
   return PMPI_Irecv(buffer, count, type, source, tag, comm, request);
 }
-"""
+""",
+    "Invalid count": """
+#include <mpi.h>
+
+// One rank does not take part where the plugin counts the atoms of all.
+int MPI_Allreduce(const void *mine, void *all, int count, MPI_Datatype type, MPI_Op op,
+                  MPI_Comm comm)
+{
+  int rank;
+  PMPI_Comm_rank(MPI_COMM_WORLD, &rank);
+  if (rank == 1 && type == MPI_INT64_T) return MPI_ERR_COUNT;
+  return PMPI_Allreduce(mine, all, count, type, op, comm);
+}
+""",
+}
 
 LIBRARY = """
 from mpi4py import MPI
@@ -89,11 +103,12 @@ finally:
 
 
 @pytest.mark.parametrize("python", [False, True])
-def test_a_failed_exchange_ends_the_run_on_all_ranks(python, exported, tmp_path):
-    """One of two ranks gets a message too long. LAMMPS has MPI end a rank, mpi4py return errors."""
-    (tmp_path / "shorter.c").write_text(SHORTER)
-    library = tmp_path / "shorter.so"
-    command = [BIN / "mpicc", "-shared", "-fPIC", "-o", library, tmp_path / "shorter.c"]
+@pytest.mark.parametrize("fault", FAULTS)
+def test_failed_communication_ends_the_run_on_all_ranks(fault, python, exported, tmp_path):
+    """Of one rank of two. LAMMPS has MPI end that rank, mpi4py has it return errors."""
+    (tmp_path / "fault.c").write_text(FAULTS[fault])
+    library = tmp_path / "fault.so"
+    command = [BIN / "mpicc", "-shared", "-fPIC", "-o", library, tmp_path / "fault.c"]
     subprocess.run(list(map(str, command)), check=True)
     block = Block(structure("water:32"), exported("tiny-1p1"))
     (tmp_path / "in.lmp").write_text(block.setup(tmp_path, 0) + "\nrun 5\n")
@@ -111,4 +126,4 @@ def test_a_failed_exchange_ends_the_run_on_all_ranks(python, exported, tmp_path)
     assert done.returncode != 0
     assert "went on" not in done.stdout
     assert "Loop time" not in done.stdout
-    assert "communication between MPI ranks failed: Message truncated" in done.stderr
+    assert f"communication between MPI ranks failed: {fault}" in done.stderr
