@@ -48,7 +48,11 @@ def driver(tmp_path_factory) -> str:
     """The stand-in, compiled."""
     target = tmp_path_factory.mktemp("stand-in") / "driver.so"
     compiler = find_compiler()
-    words = {"STAND_IN_COMPILER": shlex.join(compiler), "STAND_IN_FOLDER": str(STAND_IN)}
+    words = {
+        "STAND_IN_COMPILER": shlex.join(compiler),
+        "STAND_IN_FOLDER": STAND_IN,
+        "STAND_IN_OUTPUT": target.parent,
+    }
     command = [*compiler, "-O1", "-std=c++20", "-shared", "-fPIC", "-Wall", "-Werror"]
     command += [f'-D{name}="{word}"' for name, word in words.items()]
     subprocess.run([*command, STAND_IN / "driver.cpp", "-o", target, "-ldl"], check=True)

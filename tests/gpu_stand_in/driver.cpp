@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Stands in for CUDA's driver and run-time compiler where there is no GPU: what is compiled is
 // compiled by the host's compiler, and what is launched runs on the host. A binary is the path of a
-// library. STAND_IN_COMPILER and STAND_IN_FOLDER are given when this is compiled.
+// library. STAND_IN_COMPILER, STAND_IN_FOLDER and STAND_IN_OUTPUT are given when this is compiled.
 
 #include <cstdio>
 #include <cstdlib>
@@ -125,7 +125,7 @@ int nvrtcVersion(int *major, int *minor)
 int nvrtcCreateProgram(void **program, const char *source, const char *name, int num_headers,
                        const char *const *headers, const char *const *header_names)
 {
-  char folder[] = "/tmp/uma-stand-in-XXXXXX";
+  char folder[] = STAND_IN_OUTPUT "/XXXXXX";
   if (!mkdtemp(folder)) return FAILED;
   auto *made = new Program{folder, std::string(folder) + "/kernels.so", ""};
   std::ofstream(made->folder + "/" + name) << source;
