@@ -5,8 +5,48 @@
 #include <chrono>
 #include <cstdio>
 #include <thread>
+#include <vector>
 
 namespace uma {
+namespace {
+
+// While it exists, calls on requests return their errors. MPICH does not ask the request's
+// communicator, but MPI_COMM_WORLD if MPI_COMM_SELF has no handler of its own; by default it then
+// ends this rank alone, which its launcher may not notice.
+class ReturnedErrors {
+ public:
+  ReturnedErrors()
+  {
+    MPI_Comm_get_errhandler(MPI_COMM_WORLD, &before_);
+    MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
+  }
+  ~ReturnedErrors()
+  {
+    MPI_Comm_set_errhandler(MPI_COMM_WORLD, before_);
+    MPI_Errhandler_free(&before_);
+  }
+  ReturnedErrors(const ReturnedErrors &) = delete;
+  ReturnedErrors &operator=(const ReturnedErrors &) = delete;
+
+ private:
+  MPI_Errhandler before_;
+};
+
+// Calls 'finish' with the requests' number, the requests and where their ends are told.
+void complete(std::span<MPI_Request> requests, const auto &finish)
+{
+  std::vector<MPI_Status> ends(requests.size());
+  const ReturnedErrors returned;
+  const int code = finish(int(requests.size()), requests.data(), ends.data());
+  if (code == MPI_ERR_IN_STATUS) {
+    for (const MPI_Status &end : ends) {
+      if (end.MPI_ERROR != MPI_ERR_PENDING) or_end(end.MPI_ERROR);
+    }
+  }
+  or_end(code);
+}
+
+}    // namespace
 
 void or_end(int code)
 {
@@ -20,24 +60,18 @@ void or_end(int code)
   MPI_Abort(MPI_COMM_WORLD, 1);
 }
 
-void or_end(int code, const std::vector<MPI_Status> &ends)
+bool are_done(std::span<MPI_Request> requests)
 {
-  for (size_t k = 0; code == MPI_ERR_IN_STATUS && k < ends.size(); k++) {
-    if (ends[k].MPI_ERROR != MPI_ERR_PENDING) or_end(ends[k].MPI_ERROR);
-  }
-  or_end(code);
+  int all = 0;
+  complete(requests, [&](int number, MPI_Request *first, MPI_Status *ends) {
+    return MPI_Testall(number, first, &all, ends);
+  });
+  return all != 0;
 }
 
-ReturnedErrors::ReturnedErrors()
+void wait_for_all(std::span<MPI_Request> requests)
 {
-  MPI_Comm_get_errhandler(MPI_COMM_WORLD, &before_);
-  MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN);
-}
-
-ReturnedErrors::~ReturnedErrors()
-{
-  MPI_Comm_set_errhandler(MPI_COMM_WORLD, before_);
-  MPI_Errhandler_free(&before_);
+  complete(requests, MPI_Waitall);
 }
 
 void let_launcher_read()

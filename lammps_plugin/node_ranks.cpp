@@ -123,13 +123,7 @@ void NodeRanks::share(std::vector<at::Tensor> &tensors) const
 // MPI's own waiting takes a core.
 void NodeRanks::wait_for(MPI_Request request) const
 {
-  int done = 0;
-  for (double rest = SHORTEST;; rest = std::min(1.1 * rest, LONGEST)) {
-    {
-      const ReturnedErrors returned;
-      or_end(MPI_Test(&request, &done, MPI_STATUS_IGNORE));
-    }
-    if (done) return;
+  for (double rest = SHORTEST; !are_done({&request, 1}); rest = std::min(1.1 * rest, LONGEST)) {
     std::this_thread::sleep_for(std::chrono::duration<double>(rest));
   }
 }

@@ -55,18 +55,12 @@ RowMessages::RowMessages(MPI_Comm comm, const at::Tensor &out, const std::vector
 
 bool RowMessages::test()
 {
-  const ReturnedErrors returned;
-  int all = 0;
-  std::vector<MPI_Status> ends(requests_.size());
-  or_end(MPI_Testall(int(requests_.size()), requests_.data(), &all, ends.data()), ends);
-  return all != 0;
+  return are_done(requests_);
 }
 
 void RowMessages::wait()
 {
-  const ReturnedErrors returned;
-  std::vector<MPI_Status> ends(requests_.size());
-  or_end(MPI_Waitall(int(requests_.size()), requests_.data(), ends.data()), ends);
+  wait_for_all(requests_);
 }
 
 Transfer::Transfer(Route &route, at::Tensor rows, at::Tensor out,
